@@ -1,0 +1,61 @@
+"""The program: ``python -m pytest_kerasdiff model.h5 --torch module:callable``.
+
+Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_kerasdiff import modelfile, options, supervisor, text
+from pytest_kerasdiff.errors import RunError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The program's arguments, made from the table of options."""
+    made = argparse.ArgumentParser(
+        prog="python -m pytest_kerasdiff",
+        description="Prove a PyTorch port of a Keras model equal, layer by layer.",
+        epilog="Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.",
+    )
+    made.add_argument("keras_model", metavar="KERAS_MODEL", help="the Keras file: .h5, .hdf5, .keras")
+    for option in options.OPTIONS:
+        if option.metavar:
+            made.add_argument(option.program_flag, metavar=option.metavar, help=option.meaning)
+        else:
+            made.add_argument(option.program_flag, action="store_const", const="true", help=option.meaning)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    given = vars(parser().parse_args(arguments))
+    try:
+        settings = options.resolve(given.pop("keras_model"), given, Path.cwd(), program=True)
+        modelfile.read(settings.keras_model)
+        run = supervisor.Run(settings, Path.cwd())
+        try:
+            report = run.wait()
+        finally:
+            run.close()
+        if settings.report is not None:
+            supervisor.publish(report, settings.report)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    for line in [*text.header(report), "", *text.summary(report)]:
+        print(line)
+    for layer in report["layers"]:
+        if layer["status"] in ("fault", "unpaired"):
+            print(f"\n{text.layer_block(layer)}")
+    return 0 if report["verdict"] == "pass" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

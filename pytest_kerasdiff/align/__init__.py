@@ -1,0 +1,1 @@
+"""Alignment: which torch operations implement which Keras layer, without looking at values."""

@@ -1,0 +1,216 @@
+"""The alignment: for each Keras layer the torch value that is its output, and how that was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+
+from pytest_kerasdiff.align import anchors as known
+from pytest_kerasdiff.align.anchors import Anchor
+from pytest_kerasdiff.align.graph import Graph
+from pytest_kerasdiff.align.operations import torch_graph
+from pytest_kerasdiff.align.primitives import keras_graph
+from pytest_kerasdiff.align.walk import Walk
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.trace import CandidateTrace, ReferenceTrace
+
+
+@dataclasses.dataclass(slots=True)
+class Alignment:
+    """Which torch value each Keras layer's output is.
+
+    Attributes:
+        pairs: Keras value → torch value.
+        passes_on: Keras value of a layer without a torch operation → the Keras value it passes on unchanged.
+        computed_with: Position of a layer that has no value of its own → position of the layer it is computed with.
+        methods: Position of a layer → "manifest", "weights" or "graph".
+        main: Position of a layer → torch operation that stands for it in reports.
+        folded: Layers whose weights are multiplied into another layer's, with that layer.
+        keras: The Keras side as a graph.
+        torch: The torch side as a graph.
+    """
+
+    pairs: dict[int, int]
+    passes_on: dict[int, int]
+    computed_with: dict[int, int]
+    methods: dict[int, str]
+    main: dict[int, int]
+    folded: dict[int, int]
+    keras: Graph
+    torch: Graph
+
+    def torch_value(self, keras_value: int) -> int | None:
+        """The torch value that a Keras value is, through layers that pass it on."""
+        seen: set[int] = set()
+        while keras_value not in self.pairs:
+            if keras_value in seen or keras_value not in self.passes_on:
+                return None
+            seen.add(keras_value)
+            keras_value = self.passes_on[keras_value]
+        return self.pairs[keras_value]
+
+    def span(self, torch_value: int) -> list[int]:
+        """Operations between a torch value and the paired values it is computed from, in order."""
+        walls = set(self.pairs.values()) - {torch_value}
+        inside = self.torch.between(walls, torch_value)
+        return sorted({self.torch.producer[v] for v in inside if v in self.torch.producer})
+
+
+def align(reference: ReferenceTrace, candidate: CandidateTrace, manifest: Manifest) -> Alignment:
+    """Align two traces: by the manifest, by weights, then by the graph.
+
+    Raises:
+        RunError: The manifest names a layer or an operation that is not there, or the port gives too few outputs.
+    """
+    keras, chains, prim_weights = keras_graph(reference)
+    torch = torch_graph(candidate)
+    if len(reference.inputs) != len(candidate.inputs):
+        raise RunError(
+            f"the Keras model has {len(reference.inputs)} inputs, the torch model was given {len(candidate.inputs)}"
+        )
+    outputs = _outputs(reference, candidate)
+    walk = Walk(keras, torch)
+    for keras_value, torch_value in zip(reference.inputs, candidate.inputs, strict=True):
+        walk.commit(keras_value, torch_value, "graph")
+    stated = _from_manifest(reference, candidate, chains, torch, manifest)
+    said = {value for anchor in stated for value in (anchor.last, anchor.value)}
+    by_weights = [
+        a
+        for a in known.from_weights(reference, candidate, keras, torch, prim_weights)
+        if a.last not in said and a.value not in said
+    ]
+    all_anchors = sorted([*stated, *by_weights], key=lambda a: keras.order(a.last))
+    for anchor in all_anchors:
+        walk.commit(anchor.last, anchor.value, anchor.method)
+    for anchor in all_anchors:
+        node = keras.node(anchor.first)
+        if node is not None:
+            walk.align(node.operands, anchor.sources)
+    for keras_value, torch_value in outputs:
+        if walk.pairs.get(keras_value) != torch_value:
+            walk.align([keras_value], [torch_value])
+    return _result(reference, keras, torch, chains, walk, all_anchors, outputs)
+
+
+def _outputs(reference: ReferenceTrace, candidate: CandidateTrace) -> list[tuple[int, int]]:
+    given = [o for o in candidate.outputs if o is not None]
+    if not given:
+        raise RunError("the torch model's output does not depend on its input: nothing can be compared")
+    if len(given) < len(set(reference.outputs)):
+        raise RunError(f"the Keras model has {len(reference.outputs)} outputs, the torch model gives {len(given)}")
+    return list(zip(reference.outputs, given, strict=False))
+
+
+def _from_manifest(
+    reference: ReferenceTrace,
+    candidate: CandidateTrace,
+    chains: list[list[int]],
+    torch: Graph,
+    manifest: Manifest,
+) -> list[Anchor]:
+    positions = {layer.name: i for i, layer in enumerate(reference.layers)}
+    found = []
+    for name, (first, last) in manifest.layers.items():
+        where = f"{manifest.path}: [layers] {name}"
+        if name not in positions:
+            raise RunError(f"{where}: the Keras model has no such layer{_near(name, positions)}")
+        chain = chains[positions[name]]
+        if not chain:
+            raise RunError(f"{where}: an input needs no partner; see [inputs]")
+        begin, end = _operations(first, candidate, where)[0], _operations(last, candidate, where)[-1]
+        if begin > end:
+            raise RunError(f"{where}: {first!r} runs after {last!r}; write the span as [from, to] in execution order")
+        result = torch.nodes[end].outputs[0]
+        steps = {
+            i
+            for i in range(begin, end + 1)
+            if i in (begin, end) or torch.is_ancestor(torch.nodes[i].outputs[0], result)
+        }
+        found.append(Anchor(chain[0], chain[-1], result, known.sources(torch, steps), "manifest"))
+    return found
+
+
+def _operations(name: str, candidate: CandidateTrace, where: str) -> list[int]:
+    """Positions of the operations that a name of the manifest stands for: one operation, or all of a module."""
+    exact = [i for i, op in enumerate(candidate.operations) if op.name == name]
+    found = exact or [
+        i for i, op in enumerate(candidate.operations) if op.module == name or op.module.startswith(name + ".")
+    ]
+    if not found:
+        names = {op.name: 0 for op in candidate.operations} | {op.module: 0 for op in candidate.operations if op.module}
+        raise RunError(f"{where}: the torch model ran no module or operation {name!r}{_near(name, names)}")
+    return found
+
+
+def _near(name: str, known_names: Mapping[str, int]) -> str:
+    close = difflib.get_close_matches(name, known_names, 3)
+    return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def _result(
+    reference: ReferenceTrace,
+    keras: Graph,
+    torch: Graph,
+    chains: list[list[int]],
+    walk: Walk,
+    used: list[Anchor],
+    outputs: list[tuple[int, int]],
+) -> Alignment:
+    values = {v for layer in reference.layers for v in layer.outputs}
+    pairs = {u: v for u, v in walk.pairs.items() if u in values}
+    result = Alignment(pairs, {}, {}, {}, {}, {}, keras, torch)
+    folded = {value: anchor.last for anchor in used for value in anchor.folded}
+    for position, (layer, chain) in enumerate(zip(reference.layers, chains, strict=True)):
+        value = layer.outputs[0]
+        result.methods[position] = _method(walk, chain)
+        paired = [u for u in chain if u in walk.pairs]
+        if paired:
+            heavy = next(
+                (u for u in paired if (n := torch.node(walk.pairs[u])) and n.kind in known.MAIN_KINDS | {"norm"}),
+                paired[0],
+            )
+            producer = torch.producer.get(walk.pairs[heavy])
+            if producer is not None:
+                result.main[position] = producer
+        if not chain or value in pairs:
+            continue
+        inside = [u for u in chain if u in folded]
+        if value in folded:
+            last = keras.node(folded[value])
+            assert last is not None
+            result.computed_with[position] = result.folded[position] = last.owner
+        elif paired:
+            pairs[value] = walk.pairs[paired[-1]]  # its last primitives have no torch operation: judged without them
+        elif inside:
+            last = keras.node(folded[inside[-1]])
+            assert last is not None
+            result.computed_with[position] = result.folded[position] = last.owner
+        else:
+            result.passes_on[value] = _passed_on(walk, chain, layer.inputs)
+    for keras_value, torch_value in outputs:
+        _extend_to_output(result, keras_value, torch_value)
+    return result
+
+
+def _method(walk: Walk, chain: list[int]) -> str:
+    methods = [walk.methods[u] for u in chain if u in walk.methods]
+    return next((m for m in ("manifest", "weights") if m in methods), "graph")
+
+
+def _passed_on(walk: Walk, chain: list[int], inputs: tuple[int, ...]) -> int:
+    for u in reversed(chain):
+        if u in walk.aliases and walk.aliases[u] in inputs:
+            return walk.aliases[u]
+    return inputs[0] if inputs else chain[0]
+
+
+def _extend_to_output(result: Alignment, keras_value: int, torch_value: int) -> None:
+    """The model's output is the last layer's: torch operations after its own belong to it."""
+    at = result.pairs.get(keras_value)
+    if at == torch_value or torch_value in result.pairs.values():
+        return
+    if at is None or result.torch.is_ancestor(at, torch_value):
+        result.pairs[keras_value] = torch_value
+        result.passes_on.pop(keras_value, None)

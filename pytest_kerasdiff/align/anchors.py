@@ -1,0 +1,265 @@
+"""Anchors: pairs that are known before the graphs are walked, from the manifest and from weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pytest_kerasdiff.align import weights as by_content
+from pytest_kerasdiff.align.graph import Graph
+from pytest_kerasdiff.trace import CandidateTrace, ConstantData, ReferenceTrace
+
+MAIN_KINDS = frozenset({"conv", "linear", "matmul", "embedding"})
+"""Operations that hold a kernel or a table."""
+_REGION_KINDS = frozenset({"rnn", "attention", "opaque"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Anchor:
+    """Keras primitives that are known to be torch operations.
+
+    Attributes:
+        first: First Keras primitive, as the value it gives; its operands feed the operations.
+        last: Last Keras primitive; it gives what ``value`` is.
+        value: Torch value.
+        sources: Torch values that feed the operations, in order.
+        method: "manifest" or "weights".
+        folded: Keras primitives between first and last that are computed with the last and have no value of their own.
+    """
+
+    first: int
+    last: int
+    value: int
+    sources: tuple[int, ...]
+    method: str
+    folded: tuple[int, ...] = ()
+
+
+def from_weights(
+    reference: ReferenceTrace,
+    candidate: CandidateTrace,
+    keras: Graph,
+    torch: Graph,
+    prim_weights: Mapping[int, tuple[str, ...]],
+) -> list[Anchor]:
+    """Anchors from the content of weights, consistent with each other."""
+    claims = by_content.Claims(reference, candidate)
+    found: list[tuple[int, set[int]]] = []
+    for value, names in prim_weights.items():
+        node = keras.nodes[keras.producer[value]]
+        if not names:
+            continue
+        layer = reference.layers[node.owner]
+        keys = {(layer.weight_owner, name) for name in names}
+        steps = [i for i, claimed in enumerate(claims.of_operation) if claimed & keys]
+        calls = [
+            v
+            for v, w in prim_weights.items()
+            if w == names
+            and _owner(reference, keras, v) == layer.weight_owner
+            and keras.nodes[keras.producer[v]].kind == node.kind
+        ]
+        if len(calls) > 1:
+            main = [i for i in steps if torch.nodes[i].kind in MAIN_KINDS | {"norm", "rnn", node.kind}]
+            region = _same_call(value, calls, main, keras, torch)
+        else:
+            region = _region(node.kind, steps, claims, keys, torch)
+        if region:
+            found.append((value, region))
+    anchors = _merge_claims(found, keras, torch)
+    anchors += _folded(reference, candidate, keras, torch, prim_weights, claims, {a.last for a in anchors})
+    return consistent(anchors, keras, torch)
+
+
+def _same_call(value: int, calls: Sequence[int], steps: Sequence[int], keras: Graph, torch: Graph) -> set[int]:
+    """The step that is the same call of a shared layer: fed by the same inputs of the model, in order among those."""
+    if len(calls) != len(steps):
+        return set()
+    mine = [i for i, v in enumerate(keras.inputs) if keras.is_ancestor(v, value)]
+    alike = [v for v in calls if [i for i, x in enumerate(keras.inputs) if keras.is_ancestor(x, v)] == mine]
+    theirs = [
+        s
+        for s in steps
+        if [i for i, x in enumerate(torch.inputs) if torch.is_ancestor(x, torch.nodes[s].outputs[0])] == mine
+    ]
+    return {theirs[alike.index(value)]} if len(alike) == len(theirs) else set()
+
+
+def _owner(reference: ReferenceTrace, keras: Graph, value: int) -> str:
+    return reference.layers[keras.nodes[keras.producer[value]].owner].weight_owner
+
+
+def _region(
+    kind: str, steps: Sequence[int], claims: by_content.Claims, keys: set[by_content.Key], torch: Graph
+) -> set[int]:
+    """Operations that together hold the weights of one primitive; empty where that is not clear."""
+    if not steps:
+        return set()
+    if kind in _REGION_KINDS or kind in ("norm", "affine", "act"):
+        whole = _with_sink(steps, torch)
+        if whole:
+            return whole
+
+    def strength(step: int) -> int:
+        return len(claims.of_operation[step] & keys) * 2 + (torch.nodes[step].kind in MAIN_KINDS | {kind})
+
+    best = max(strength(step) for step in steps)
+    strongest = [step for step in steps if strength(step) == best]
+    if len(strongest) != 1:
+        return set()
+    region = {strongest[0]}
+    # A bias added by an operation of its own, directly after.
+    value = torch.nodes[strongest[0]].outputs[0]
+    for _ in range(4):
+        consumers = torch.consumers.get(value, [])
+        if len(consumers) != 1 or torch.nodes[consumers[0]].kind not in ("affine", "move"):
+            break
+        if consumers[0] in steps:
+            region.add(consumers[0])
+        value = torch.nodes[consumers[0]].outputs[0]
+    return region
+
+
+def _with_sink(steps: Sequence[int], torch: Graph) -> set[int]:
+    """The steps, if one of them is computed from all others."""
+    sink = max(steps)
+    result = torch.nodes[sink].outputs[0]
+    others = [torch.nodes[step].outputs[0] for step in steps if step != sink]
+    return set(steps) if all(torch.is_ancestor(value, result) for value in others) else set()
+
+
+def _merge_claims(found: Sequence[tuple[int, set[int]]], keras: Graph, torch: Graph) -> list[Anchor]:
+    """One anchor for each set of primitives that hold the same last operation (a folded or fused chain)."""
+    by_sink: dict[int, list[tuple[int, set[int]]]] = {}
+    for value, region in found:
+        by_sink.setdefault(max(region), []).append((value, region))
+    anchors = []
+    for sink, claimants in by_sink.items():
+        claimants.sort(key=lambda claim: keras.order(claim[0]))
+        chain = [value for value, _ in claimants]
+        if any(not keras.is_ancestor(a, b) for a, b in itertools.pairwise(chain)):
+            continue  # the same weights in parallel layers: the graph decides
+        steps = set().union(*(region for _, region in claimants))
+        anchors.append(
+            Anchor(
+                chain[0],
+                chain[-1],
+                torch.nodes[sink].outputs[0],
+                sources(torch, steps),
+                "weights",
+                tuple(chain[:-1]),
+            )
+        )
+    return anchors
+
+
+def sources(torch: Graph, steps: set[int]) -> tuple[int, ...]:
+    """Values that feed a set of operations and everything between them, in order of first use."""
+    sink = torch.nodes[max(steps)].outputs[0]
+    inside = {
+        i
+        for i in range(min(steps), max(steps) + 1)
+        if i in steps
+        or (
+            torch.is_ancestor(torch.nodes[i].outputs[0], sink)
+            and any(torch.is_ancestor(torch.nodes[s].outputs[0], torch.nodes[i].outputs[0]) for s in steps)
+        )
+    }
+    given = {value for i in inside for value in torch.nodes[i].outputs}
+    ordered: dict[int, None] = {}
+    for i in sorted(inside):
+        for value in torch.nodes[i].operands:
+            if value not in given:
+                ordered.setdefault(value)
+    return tuple(ordered)
+
+
+def _folded(
+    reference: ReferenceTrace,
+    candidate: CandidateTrace,
+    keras: Graph,
+    torch: Graph,
+    prim_weights: Mapping[int, tuple[str, ...]],
+    claims: by_content.Claims,
+    known: set[int],
+) -> list[Anchor]:
+    """Convolutions and dense layers whose BatchNorm is multiplied into the torch kernel.
+
+    The torch kernel is then the Keras kernel times one factor for each output channel; whether the factor is the right
+    one is for the comparison to say.
+    """
+    anchors: list[Anchor] = []
+    holders = {
+        number: i
+        for i, op in enumerate(candidate.operations)
+        for number in op.constants
+        if torch.nodes[i].kind in MAIN_KINDS and number not in claims.matched_constants
+    }
+    for value, names in prim_weights.items():
+        node = keras.nodes[keras.producer[value]]
+        consumers = keras.consumers.get(value, [])
+        if node.kind not in ("conv", "linear") or value in known or len(consumers) != 1 or not names:
+            continue
+        norm = keras.nodes[consumers[0]]
+        if (
+            norm.kind != "norm"
+            or reference.layers[norm.owner].class_name != "BatchNormalization"
+            or norm.outputs[0] in known
+        ):
+            continue
+        owner = reference.layers[node.owner].weight_owner
+        kernel = by_content.canonical(node.kind, node.variant, reference.weights[owner, names[0]])
+        matches = [i for number, i in holders.items() if _is_scaled(candidate.constants[number], kernel, node.variant)]
+        if len(set(matches)) == 1:
+            step = matches[0]
+            anchors.append(
+                Anchor(
+                    value,
+                    norm.outputs[0],
+                    torch.nodes[step].outputs[0],
+                    torch.nodes[step].operands,
+                    "weights",
+                    (value,),
+                )
+            )
+    return anchors
+
+
+def _is_scaled(constant: ConstantData, kernel: np.ndarray, variant: str) -> bool:
+    array = constant.array
+    if array.size != kernel.size or array.ndim < 2 or array.dtype.kind != "f":
+        return False
+    if variant == "transpose":  # output channels are the second axis
+        return array.shape == kernel.shape and by_content.same_direction(array.swapaxes(0, 1), kernel.swapaxes(0, 1))
+    if array.shape == kernel.shape and by_content.same_direction(array, kernel):
+        return True
+    # A 1×1 convolution written as a matrix, a matrix as a 1×1 convolution, a matrix stored transposed.
+    flat, kernel_flat = array.reshape(array.shape[0], -1), kernel.reshape(kernel.shape[0], -1)
+    return by_content.same_direction(flat, kernel_flat) or (
+        flat.T.shape == kernel_flat.shape and by_content.same_direction(flat.T, kernel_flat)
+    )
+
+
+def consistent(anchors: Sequence[Anchor], keras: Graph, torch: Graph) -> list[Anchor]:
+    """Drop anchors that contradict the others: "is computed from" must agree on both sides for every pair.
+
+    Exchanged weights of two layers fall out here, and the graph pairs the layers by their place.
+    """
+    n = len(anchors)
+    conflict = np.zeros((n, n), bool)
+    for i, a in enumerate(anchors):
+        for j in range(i + 1, n):
+            b = anchors[j]
+            agree = keras.is_ancestor(a.last, b.last) == torch.is_ancestor(a.value, b.value) and keras.is_ancestor(
+                b.last, a.last
+            ) == torch.is_ancestor(b.value, a.value)
+            conflict[i, j] = conflict[j, i] = not agree
+    alive = np.ones(n, bool)
+    while True:
+        counts = (conflict & alive).sum(axis=1) * alive
+        if not counts.any():
+            return [a for a, keep in zip(anchors, alive, strict=True) if keep]
+        alive &= counts < counts.max()

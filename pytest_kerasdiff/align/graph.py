@@ -1,0 +1,93 @@
+"""Both sides as graphs of the same kind of node, so that they can be walked together.
+
+A node is one primitive: a convolution, an activation, an addition. A Keras layer becomes one or several of them
+(``Conv2D(activation="relu")``: convolution, activation), a torch operation one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """One primitive.
+
+    Attributes:
+        kind: What it does: "conv", "linear", "norm", "act", "pool", "add", "move", …
+        variant: Which of its kind: "relu", "max", "depthwise"; "" where the kind has none.
+        operands: Values it takes that depend on the model's input, in order.
+        owner: Position of the Keras layer, or of the torch operation, it belongs to.
+        outputs: Values it gives; the first is its result.
+        attributes: What the walk compares beyond kind and variant.
+    """
+
+    kind: str
+    variant: str
+    operands: tuple[int, ...]
+    owner: int
+    outputs: tuple[int, ...]
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Graph:
+    """Nodes in execution order, with the relations that alignment asks for. Values are numbers."""
+
+    def __init__(self, nodes: Sequence[Node], inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Index the nodes by the values they give."""
+        self.nodes = list(nodes)
+        self.inputs, self.outputs = list(inputs), list(outputs)
+        self.producer = {value: i for i, node in enumerate(self.nodes) for value in node.outputs}
+        self.consumers: dict[int, list[int]] = {}
+        for i, node in enumerate(self.nodes):
+            for value in node.operands:
+                self.consumers.setdefault(value, []).append(i)
+        self._order = dict.fromkeys(self.inputs, -1)
+        self._order.update({value: i for i, node in enumerate(self.nodes) for value in node.outputs})
+        # One bit for every value: a set of ancestors is an integer, and "is an ancestor of" a shift.
+        self._ancestors: dict[int, int] = dict.fromkeys(self.inputs, 0)
+        for node in self.nodes:
+            mask = 0
+            for value in node.operands:
+                mask |= self._ancestors.get(value, 0) | (1 << value)
+            for value in node.outputs:
+                self._ancestors[value] = mask
+
+    def node(self, value: int) -> Node | None:
+        """The node that gives a value; None for an input."""
+        index = self.producer.get(value)
+        return None if index is None else self.nodes[index]
+
+    def order(self, value: int) -> int:
+        """Position in execution order; -1 for inputs."""
+        return self._order[value]
+
+    def is_ancestor(self, earlier: int, later: int) -> bool:
+        """Whether ``later`` is computed from ``earlier``."""
+        return bool(self._ancestors[later] >> earlier & 1)
+
+    def ancestors(self, value: int) -> set[int]:
+        """All values that ``value`` is computed from."""
+        mask, found = self._ancestors[value], set()
+        while mask:
+            low = mask & -mask
+            found.add(low.bit_length() - 1)
+            mask ^= low
+        return found
+
+    def between(self, sources: Iterable[int], target: int, walls: Iterable[int] = ()) -> set[int]:
+        """Values on the way from ``target`` back to ``sources`` and ``walls``, those excluded, ``target`` included."""
+        stop = {*sources, *walls} - {target}
+        found: set[int] = set()
+        pending = [target]
+        while pending:
+            value = pending.pop()
+            if value in found or value in stop:
+                continue
+            found.add(value)
+            node = self.node(value)
+            if node is not None:
+                pending += node.operands
+        return found

@@ -1,0 +1,424 @@
+"""Carry named axes through both graphs, so that arrays are exchanged by meaning; sizes never decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pytest_kerasdiff.align import operations
+from pytest_kerasdiff.align.axes import Axes, AxesError, Dimension, decode, names, rearrange, resized, whole
+from pytest_kerasdiff.align.primitives import IDENTITIES
+from pytest_kerasdiff.trace import Array, Candidate, Operation, ReferenceTrace, ReplayError, Value
+
+_WINDOWED = ("Pooling", "ZeroPadding", "Cropping", "UpSampling", "Resizing")
+
+
+def keras_axes(trace: ReferenceTrace) -> dict[int, Axes]:
+    """Axes of every value of the reference, named once: inputs by input, new axes by the layer that makes them."""
+    axes: dict[int, Axes] = {}
+    for layer in trace.layers:
+        for number, value in enumerate(layer.outputs):
+            shape = trace.shapes[value]
+            if not any(v in axes for v in layer.inputs):
+                axes[value] = tuple(whole("batch" if d == 0 else f"{layer.name}.{d}", s) for d, s in enumerate(shape))
+                continue
+            ins = [axes[v] for v in layer.inputs]
+            shapes = [trace.shapes[v] for v in layer.inputs]
+            axes[value] = _keras_rule(
+                layer.class_name,
+                layer.config,
+                ins,
+                shapes,
+                shape,
+                f"{layer.name}.{number}" if number else layer.name,
+            )
+    return axes
+
+
+def _keras_rule(
+    kind: str,
+    config: Mapping[str, Any],
+    ins: Sequence[Axes],
+    shapes: Sequence[tuple[int, ...]],
+    shape: tuple[int, ...],
+    owner: str,
+) -> Axes:
+    """Axes of a layer's output from its meaning; ``ins`` and ``shapes`` are those of its inputs."""
+    first = ins[0]
+    counter = iter(range(1000))
+
+    def fresh() -> str:
+        return f"{owner}.{next(counter)}"
+
+    def new(dimension: int) -> Dimension:
+        return whole(f"{owner}.axis{dimension}", shape[dimension])
+
+    n = len(shape)
+    same_rank = n == len(shapes[0])
+    channel = 1 if config.get("data_format") == "channels_first" else n - 1
+    if kind == "TimeDistributed":
+        inner = config.get("layer", {})
+        rest = _keras_rule(
+            str(inner.get("class_name")),
+            inner.get("config", {}),
+            [tuple(first[1:])],
+            [tuple(shapes[0][1:])],
+            tuple(shape[1:]),
+            owner,
+        )
+        return (first[0], *rest)
+    if kind in IDENTITIES or kind == "Activation":
+        return first
+    if "ConvLSTM" not in kind and "Conv" in kind and same_rank:
+        return tuple(
+            first[0] if d == 0 else new(d) if d == channel else resized(first[d], shape[d], fresh) for d in range(n)
+        )
+    if any(word in kind for word in _WINDOWED) and "Global" not in kind and same_rank:
+        return tuple(first[d] if d in (0, channel) and n > 2 else resized(first[d], shape[d], fresh) for d in range(n))
+    if "Global" in kind and "Pool" in kind:
+        source = 1 if config.get("data_format") == "channels_first" else len(first) - 1
+        if same_rank:
+            return tuple(first[d] if d in (0, source) else () for d in range(n))
+        return (first[0], first[source])
+    if kind == "Dense" and same_rank:
+        return (*first[:-1], new(n - 1))
+    if kind in ("Flatten", "Reshape", "Permute"):
+        return _keras_movement(kind, config, first, shapes[0], shape, fresh)
+    if kind == "RepeatVector":
+        return (first[0], new(1), first[1])
+    if kind == "Concatenate":
+        axis = int(config.get("axis", -1)) % n
+        return tuple(new(d) if d == axis else _widest([i[d] for i in ins]) for d in range(n))
+    if kind == "Embedding" and n == len(first) + 1:
+        return (*first, new(n - 1))
+    if kind in ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "CuDNNLSTM", "CuDNNGRU"):
+        return (first[0], first[1], new(2)) if n == 3 else (first[0], *(new(d) for d in range(1, n)))
+    if kind in ("MultiHeadAttention", "Attention", "AdditiveAttention", "GroupQueryAttention") and same_rank:
+        return (*first[:-1], new(n - 1))
+    if all(len(i) == n for i in ins) and all(shape[d] in {s[d] for s in shapes} for d in range(n)):
+        return tuple(_widest([i[d] for i in ins]) for d in range(n))
+    return tuple(first[0] if d == 0 and shape[0] == shapes[0][0] else new(d) for d in range(n))
+
+
+def _widest(dimensions: Sequence[Dimension]) -> Dimension:
+    """Of the same dimension of several operands, one that is not broadcast."""
+    return next((d for d in dimensions if d), ())
+
+
+def _keras_movement(
+    kind: str,
+    config: Mapping[str, Any],
+    axes: Axes,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    fresh: Callable[[], str],
+) -> Axes:
+    array = np.arange(int(np.prod(before))).reshape(before)
+    if kind == "Permute":
+        array = array.transpose(0, *config["dims"])
+    if kind == "Flatten" and config.get("data_format") == "channels_first" and array.ndim > 2:
+        array = np.moveaxis(array, 1, -1)
+    found = decode(array.reshape(after), axes, fresh)
+    return found if found is not None else tuple(whole(fresh(), s) for s in after)
+
+
+class Layouts:
+    """Axes of the torch values in the reference's names, and the exchange of arrays between both sides."""
+
+    def __init__(
+        self,
+        reference: ReferenceTrace,
+        candidate: Candidate,
+        input_axes: Mapping[int, Axes],
+        pairs: Mapping[int, int],
+    ) -> None:
+        """Carry axes through the torch program.
+
+        Args:
+            reference: The reference trace.
+            candidate: The torch side; movements are run on ``arange`` to read off what they do.
+            input_axes: Axes of the torch inputs.
+            pairs: Keras value → torch value that is the same.
+        """
+        self.keras = keras_axes(reference)
+        self._reference, self._candidate = reference, candidate
+        self._aliases: dict[str, Dimension] = {}
+        self._names = 0
+        self._moves: dict[Any, Axes | None] = {}
+        self.torch: dict[int, Axes] = dict(input_axes)
+        self.contradicted: set[int] = set()
+        """Keras values whose axes came out of the torch program garbled and were taken from the operation's meaning."""
+        partners: dict[int, list[int]] = {}
+        for keras_value, torch_value in pairs.items():
+            if keras_value in self.keras:
+                partners.setdefault(torch_value, []).append(keras_value)
+        shapes = candidate.trace.shapes
+        for value in input_axes:
+            for keras_value in partners.get(value, ()):
+                self._meet(value, keras_value, "input")
+        for operation in candidate.trace.operations:
+            kind, _ = operations.kind(operation)
+            for number, value in enumerate(operation.outputs):
+                self.torch[value] = self._rule(operation, kind, number, value, shapes)
+                for keras_value in partners.get(value, ()):
+                    self._meet(value, keras_value, kind)
+
+    def to_keras(self, array: Array, torch_value: int, keras_value: int) -> Array:
+        """Bring a torch array into Keras's layout.
+
+        Raises:
+            AxesError: Its axes are not those of the Keras value.
+        """
+        return rearrange(array, self._resolved(self.torch[torch_value]), self.keras[keras_value])
+
+    def to_torch(self, array: Array, keras_value: int, torch_value: int) -> Array:
+        """Bring a Keras array into the layout of a torch value; sizes are the Keras array's.
+
+        Raises:
+            AxesError: As ``to_keras``.
+        """
+        return rearrange(array, self.keras[keras_value], self._resolved(self.torch[torch_value]))
+
+    def resolved(self, torch_value: int) -> Axes:
+        """Axes of a torch value in the reference's names, as far as they are known."""
+        return self._resolved(self.torch[torch_value])
+
+    def meet(self, torch_value: int, keras_value: int) -> None:
+        """Take a further pair into account."""
+        index = next((o for o in self._candidate.trace.operations if torch_value in o.outputs), None)
+        self._meet(torch_value, keras_value, operations.kind(index)[0] if index else "input")
+
+    # -- naming ------------------------------------------------------------------------------------------------------
+
+    def _fresh(self) -> str:
+        self._names += 1
+        return f"torch.{self._names}"
+
+    def _resolved(self, axes: Axes) -> Axes:
+        if not self._aliases:
+            return axes
+        return tuple(tuple(part for piece in dimension for part in self._resolve(piece)) for dimension in axes)
+
+    def _resolve(self, part: tuple[str, int, int]) -> Dimension:
+        known = self._aliases.get(part[0])
+        if known is None:
+            return (part,)
+        if part[1] == 1 and len(known) == 1 and known[0][1] == 1:
+            return self._resolve((known[0][0], 1, part[2]))
+        if len(known) == 1:
+            return self._resolve((known[0][0], known[0][1] * part[1], part[2]))
+        return known if part[1] == 1 else (part,)
+
+    def _meet(self, torch_value: int, keras_value: int, kind: str) -> None:
+        """Bind the new names of a torch value to the axes of its Keras partner."""
+        have, want = self._resolved(self.torch[torch_value]), self.keras[keras_value]
+        mine = [d for d in have if d and not names((d,)) & names(want)]
+        theirs = [d for d in want if d and not names((d,)) & names(have)]
+        if len(mine) == len(theirs):
+            for own, other in zip(mine, theirs, strict=True):
+                if len(own) == 1 and own[0][1] == 1 and own[0][0].startswith("torch."):
+                    self._aliases[own[0][0]] = other
+                else:  # an axis that has a name already is something else here: say so for this value alone
+                    have = tuple(other if d == own else d for d in have)
+            have = self._resolved(have)
+        if _compatible(have, want):
+            self.torch[torch_value] = have
+            return
+        by_meaning = self._by_meaning(torch_value, keras_value, kind)
+        if by_meaning is not None:
+            self.contradicted.add(keras_value)
+            self.torch[torch_value] = by_meaning
+
+    def _by_meaning(self, torch_value: int, keras_value: int, kind: str) -> Axes | None:
+        """The layout that the operation itself has: channels first for convolutions and pooling, else Keras's own."""
+        want, shape = self.keras[keras_value], self._candidate.trace.shapes[torch_value]
+        keras_shape = self._reference.shapes[keras_value]
+        if len(shape) != len(want):
+            flat = [d for d in want if d]
+            squeezed = [s for s in shape if s != 1]
+            if [int(np.prod([p[2] for p in d])) for d in flat] == squeezed:
+                rest = iter(flat)
+                return tuple(next(rest) if s != 1 else () for s in shape)
+            return None
+        orders = [tuple(range(len(want)))]
+        if len(want) > 2:
+            orders.append((0, len(want) - 1, *range(1, len(want) - 1)))
+            if kind in ("conv", "pool", "norm", "pad", "upsample"):
+                orders.reverse()
+        for order in orders:
+            if tuple(keras_shape[i] for i in order) == tuple(shape):
+                return tuple(want[i] for i in order)
+        return tuple(want[i] for i in orders[0])
+
+    # -- the rules ---------------------------------------------------------------------------------------------------
+
+    def _rule(
+        self, operation: Operation, kind: str, number: int, value: int, shapes: Mapping[int, tuple[int, ...]]
+    ) -> Axes:
+        """Axes of an operation's output."""
+        shape = shapes[value]
+        ins = [self._resolved(self.torch[v]) for v in operation.inputs]
+        n = len(shape)
+
+        def new(dimension: int) -> Dimension:
+            return whole(self._fresh(), shape[dimension])
+
+        first, first_shape = ins[0], shapes[operation.inputs[0]]
+        if operation.op == "overlay":
+            known = [i for i, v in zip(ins, operation.inputs, strict=True) if shapes[v] == shape]
+            if not known and n == len(first):  # written into a larger buffer: padding
+                known = [
+                    tuple(
+                        d if s == b else resized(d, s, self._fresh)
+                        for d, s, b in zip(first, shape, first_shape, strict=True)
+                    )
+                ]
+            return known[-1] if known else self._unknown(ins, operation, shape, shapes)
+        if operation.op == "copy":
+            return self._broadcast(ins[-1:], [shapes[operation.inputs[-1]]], shape)
+        if kind == "conv" and n == len(first) and n > 2:
+            return (first[0], new(1), *(resized(first[d], shape[d], self._fresh) for d in range(2, n)))
+        if kind in ("pool", "pad", "upsample"):
+            return self._window_rule(operation, first, first_shape, shape)
+        if kind == "linear":
+            return self._product_rule(operation, first, shape)
+        if kind == "move":
+            return self._movement(operation, number, first, first_shape, shape) or self._unknown(
+                ins, operation, shape, shapes
+            )
+        if kind == "concat":
+            return self._concat_rule(operation, ins, shape)
+        if kind == "rnn" and number == 0 and n == len(first):
+            return (*first[:-1], new(n - 1))
+        if kind == "embedding" and n == len(first) + 1:
+            return (*first, new(n - 1))
+        if kind == "attention" and n == len(first):
+            return (*first[:-1], ins[-1][-1])
+        if kind == "matmul":
+            return self._matmul_rule(operation, ins, shape)
+        if kind in operations.ELEMENTWISE or kind == "norm":
+            return self._broadcast(ins, [shapes[v] for v in operation.inputs], shape)
+        return self._unknown(ins, operation, shape, shapes)
+
+    def _broadcast(self, ins: Sequence[Axes], shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> Axes:
+        """Axes by position from the right, as broadcasting aligns them."""
+        result = []
+        for d in range(len(shape)):
+            at = [
+                i[d - len(shape)]
+                for i, s in zip(ins, shapes, strict=True)
+                if len(s) >= len(shape) - d and s[d - len(shape)] == shape[d]
+            ]
+            result.append(next((a for a in at if a), whole(self._fresh(), shape[d])))
+        return tuple(result)
+
+    def _unknown(
+        self,
+        ins: Sequence[Axes],
+        operation: Operation,
+        shape: tuple[int, ...],
+        shapes: Mapping[int, tuple[int, ...]],
+    ) -> Axes:
+        """An operation without a rule: as an input of the same shape, else new axes but for the batch."""
+        for axes, value in zip(ins, operation.inputs, strict=True):
+            if shapes[value] == shape:
+                return axes
+        before = shapes[operation.inputs[0]]
+        return tuple(
+            ins[0][0] if d == 0 and before[:1] == shape[:1] else whole(self._fresh(), s) for d, s in enumerate(shape)
+        )
+
+    def _window_rule(self, operation: Operation, first: Axes, before: tuple[int, ...], shape: tuple[int, ...]) -> Axes:
+        if len(shape) == len(first):
+            return tuple(
+                first[d] if shape[d] == before[d] else resized(first[d], shape[d], self._fresh)
+                for d in range(len(shape))
+            )
+        dims = operation.arguments.get("dim")
+        if dims is None:
+            return tuple(whole(self._fresh(), s) for s in shape)
+        gone = {int(d) % len(first) for d in (dims if isinstance(dims, list | tuple) else [dims])}
+        kept = tuple(d for i, d in enumerate(first) if i not in gone)
+        return kept if len(kept) == len(shape) else tuple(whole(self._fresh(), s) for s in shape)
+
+    def _product_rule(self, operation: Operation, first: Axes, shape: tuple[int, ...]) -> Axes:
+        """A product with constants: a new last axis, or a new last but one where the constant stands on the left."""
+        arguments = operation.arguments
+        if operation.op == "einsum":
+            return self._einsum_rule(operation, [first], shape)
+        left = (
+            "self" in arguments
+            and not isinstance(arguments["self"], Value)
+            and "input" not in arguments
+            and operation.op in ("matmul", "mm", "bmm")
+        )
+        if len(shape) != len(first):
+            return (*first[: len(shape) - 1], whole(self._fresh(), shape[-1])) if shape else ()
+        at = len(shape) - 2 if left else len(shape) - 1
+        return tuple(whole(self._fresh(), s) if d == at else first[d] for d, s in enumerate(shape))
+
+    def _matmul_rule(self, operation: Operation, ins: Sequence[Axes], shape: tuple[int, ...]) -> Axes:
+        if operation.op == "einsum":
+            return self._einsum_rule(operation, ins, shape)
+        if len(ins) >= 2 and len(ins[0]) == len(shape) == len(ins[1]):
+            return (*ins[0][:-1], ins[1][-1])
+        return tuple(ins[0][0] if d == 0 and ins[0] else whole(self._fresh(), s) for d, s in enumerate(shape))
+
+    def _einsum_rule(self, operation: Operation, ins: Sequence[Axes], shape: tuple[int, ...]) -> Axes:
+        equation = str(operation.arguments.get("equation", "")).replace(" ", "")
+        operands = operation.arguments.get("tensors") or []
+        if "->" not in equation or "." in equation:
+            return tuple(whole(self._fresh(), s) for s in shape)
+        left, right = equation.split("->")
+        known: dict[str, Dimension] = {}
+        variable = iter(ins)
+        for letters, operand in zip(left.split(","), operands, strict=False):
+            if isinstance(operand, Value):
+                for letter, dimension in zip(letters, next(variable, ()), strict=False):
+                    known.setdefault(letter, dimension)
+        return tuple(known.get(letter, whole(self._fresh(), s)) for letter, s in zip(right, shape, strict=False))
+
+    def _concat_rule(self, operation: Operation, ins: Sequence[Axes], shape: tuple[int, ...]) -> Axes:
+        stacked = operation.op == "stack"
+        axis = operation.arguments.get("dim", 0)
+        axis = int(axis) % len(shape) if isinstance(axis, int) else 0
+        if stacked:
+            ins = [(*i[:axis], (), *i[axis:]) for i in ins]
+        if any(len(i) != len(shape) for i in ins):
+            return tuple(whole(self._fresh(), s) for s in shape)
+        return tuple(
+            whole(self._fresh(), s) if d == axis else next((i[d] for i in ins if i[d]), ()) for d, s in enumerate(shape)
+        )
+
+    def _movement(
+        self, operation: Operation, number: int, first: Axes, before: tuple[int, ...], after: tuple[int, ...]
+    ) -> Axes | None:
+        """Run a movement once on ``arange`` and read off where each axis went."""
+        if len(operation.inputs) != 1 or operation.op in ("gather", "take_along_dim"):
+            return None
+        key = (operation.op, repr(operation.arguments), number, before, first)
+        if key not in self._moves:
+            positions = np.arange(int(np.prod(before)), dtype=np.float64).reshape(before)
+            try:
+                moved = self._candidate.run([operation.outputs[number]], {operation.inputs[0]: positions})
+            except ReplayError:
+                return None
+            array = moved[operation.outputs[number]]
+            if tuple(array.shape) != tuple(after):
+                return None
+            self._moves[key] = decode(np.rint(array).astype(np.int64), first, self._fresh)
+        return self._moves[key]
+
+
+def _compatible(have: Axes, want: Axes) -> bool:
+    """Whether the two speak of the same axes, sizes aside."""
+    if names(have) != names(want):
+        return False
+    try:
+        shape = [int(np.prod([p[2] for p in d], dtype=int)) for d in want]
+        rearrange(np.empty(shape, dtype=np.int8), want, have)
+    except AxesError:
+        return False
+    return True

@@ -1,0 +1,209 @@
+"""What each Keras layer is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_kerasdiff.align.graph import Graph, Node
+from pytest_kerasdiff.trace import Layer, ReferenceTrace
+
+IDENTITIES = frozenset(
+    {
+        "Dropout",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+        "AlphaDropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "ActivityRegularization",
+        "Identity",
+    }
+)
+"""Layers that give back their input in inference."""
+
+_MOVES = {"Flatten": "flatten", "Reshape": "reshape", "Permute": "permute", "RepeatVector": "repeat"}
+_MERGES = {
+    "Add": "add",
+    "Subtract": "sub",
+    "Multiply": "mul",
+    "Average": "average",
+    "Maximum": "maximum",
+    "Minimum": "minimum",
+    "Concatenate": "concat",
+    "Dot": "matmul",
+}
+_FUNCTIONS = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "truedivide": "div",
+    "true_divide": "div",
+    "maximum": "maximum",
+    "minimum": "minimum",
+    "concatenate": "concat",
+    "concat": "concat",
+    "matmul": "matmul",
+}
+"""Operations of Keras (``keras.ops``, TFOpLambda) that join values, by their name without separators."""
+_ACTIVATION_LAYERS = {
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "PReLU": "prelu",
+    "ELU": "elu",
+    "Softmax": "softmax",
+    "ThresholdedReLU": "threshold",
+}
+_NORMS = frozenset(
+    {
+        "BatchNormalization",
+        "LayerNormalization",
+        "GroupNormalization",
+        "UnitNormalization",
+        "SpectralNormalization",
+        "RMSNormalization",
+        "SyncBatchNormalization",
+    }
+)
+_RECURRENT = frozenset(
+    {
+        "LSTM",
+        "GRU",
+        "SimpleRNN",
+        "Bidirectional",
+        "RNN",
+        "ConvLSTM1D",
+        "ConvLSTM2D",
+        "ConvLSTM3D",
+        "CuDNNLSTM",
+        "CuDNNGRU",
+    }
+)
+_ATTENTION = frozenset({"MultiHeadAttention", "Attention", "AdditiveAttention", "GroupQueryAttention"})
+
+
+def activation_name(value: Any) -> str:
+    """Name of an activation as configs state it: a name, or a serialised layer or function.
+
+    Returns:
+        Lower-case name with underscores ("leaky_relu"), or "linear".
+    """
+    if value is None:
+        return "linear"
+    if isinstance(value, Mapping):
+        inner = value.get("config")
+        if value.get("class_name") in ("function", "Activation"):
+            return activation_name(inner if not isinstance(inner, Mapping) else inner.get("activation"))
+        value = value.get("class_name", "custom")
+    name = str(value)
+    if name in _ACTIVATION_LAYERS:
+        return _ACTIVATION_LAYERS[name]
+    return {"swish": "silu"}.get(name.lower(), name.lower())
+
+
+def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(kind, variant, weights) of each primitive of a layer, in order."""
+    name, config, weights = layer.class_name, layer.config, layer.weights
+    if name == "TimeDistributed":
+        inner = config.get("layer", {})
+        return _parts(Layer(layer.name, str(inner.get("class_name")), inner.get("config", {}), (), (), weights))
+    activation = activation_name(config.get("activation"))
+    after: list[tuple[str, str, tuple[str, ...]]] = [("act", activation, ())] if activation != "linear" else []
+    if name in IDENTITIES:
+        return [("identity", "", ())]
+    if name in ("Dense", "EinsumDense"):
+        return [("linear", "", weights), *after]
+    if name.startswith("Separable") and "Conv" in name:
+        depthwise = tuple(w for w in weights if "depthwise" in w)
+        return [
+            ("conv", "depthwise", depthwise),
+            ("conv", "", tuple(w for w in weights if w not in depthwise)),
+            *after,
+        ]
+    if name in _RECURRENT:
+        return [("rnn", name, weights)]
+    if "Conv" in name and weights:
+        variant = "transpose" if "Transpose" in name else "depthwise" if "Depthwise" in name else ""
+        return [("conv", variant, weights), *after]
+    if name in _NORMS:
+        return [("norm", "", weights)]
+    if name in _ATTENTION:
+        return [("attention", "", weights)]
+    if name in ("Rescaling", "Normalization"):
+        return [("affine", "", weights)]
+    if name == "Activation":
+        return after or [("identity", "", ())]
+    if name in _ACTIVATION_LAYERS:
+        return [("act", _ACTIVATION_LAYERS[name], weights)]
+    if "Pool" in name:
+        return [("pool", ("max" if "Max" in name else "avg") + ("_global" if "Global" in name else ""), ())]
+    for prefix, kind in (
+        ("ZeroPadding", "pad"),
+        ("Cropping", "crop"),
+        ("UpSampling", "upsample"),
+        ("Resizing", "upsample"),
+    ):
+        if name.startswith(prefix):
+            return [(kind, "", ())]
+    if name in _MOVES:
+        return [("move", _MOVES[name], ())]
+    if name == "Embedding":
+        return [("embedding", "", weights)]
+    function = str(config.get("function", "")) if name == "TFOpLambda" else name
+    plain = function.split(".")[-1].replace("_", "").lower()
+    if name in _MERGES:
+        return [(_MERGES[name], "", ())]
+    if plain in _FUNCTIONS:
+        return [(_FUNCTIONS[plain] if len(layer.inputs) > 1 else "affine", "", ())]
+    if plain in ("relu", "sigmoid", "tanh", "softmax", "silu", "gelu", "elu", "exp", "sqrt", "abs"):
+        return [("act", plain, ())]
+    if plain in (
+        "reshape",
+        "transpose",
+        "squeeze",
+        "expanddims",
+        "getitem",
+        "slicingoplambda",
+        "flip",
+        "ravel",
+    ):
+        return [("move", plain, ())]
+    return [("opaque", name, weights)]
+
+
+def keras_graph(trace: ReferenceTrace) -> tuple[Graph, list[list[int]], dict[int, tuple[str, ...]]]:
+    """Expand every layer of a trace.
+
+    Returns:
+        The graph, whose values are the trace's values plus new numbers for results inside a layer; for each layer the
+        values of its primitives in order (empty where it depends on no other layer); for each such value the weights
+        of its primitive.
+    """
+    fresh = max(trace.values, default=-1) + 1
+    nodes: list[Node] = []
+    chains: list[list[int]] = []
+    weights: dict[int, tuple[str, ...]] = {}
+    for position, layer in enumerate(trace.layers):
+        chain: list[int] = []
+        if layer.inputs:
+            operands = layer.inputs
+            parts = _parts(layer)
+            for i, (kind, variant, names) in enumerate(parts):
+                if kind in _MERGES.values() and len(operands) < 2:
+                    kind = "affine"  # the other operands are constants
+                outputs: Sequence[int] = layer.outputs
+                if i + 1 < len(parts):
+                    outputs, fresh = (fresh,), fresh + 1
+                nodes.append(Node(kind, variant, tuple(operands), position, tuple(outputs), _attributes(layer)))
+                chain.append(outputs[0])
+                weights[outputs[0]] = names
+                operands = tuple(outputs[:1])
+        chains.append(chain)
+    return Graph(nodes, trace.inputs, trace.outputs), chains, weights
+
+
+def _attributes(layer: Layer) -> dict[str, Any]:
+    kernel = layer.config.get("kernel_size")
+    return {"kernel": tuple(kernel) if isinstance(kernel, list | tuple) else None}

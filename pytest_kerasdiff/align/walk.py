@@ -1,0 +1,319 @@
+"""The walk: pair what lies between anchors, from consumer to producer, by edit distance between the two graphs.
+
+At each point three things can be done: pair the two nodes, skip the torch one, skip the Keras one. Pairs that are
+committed are walls; a state is a Keras value and a torch value that are claimed to be the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+
+from pytest_kerasdiff.align.graph import Graph, Node
+from pytest_kerasdiff.align.operations import ELEMENTWISE
+
+State = tuple[int, int]
+
+_NEVER = 1e9
+_SKIP_TORCH = {
+    "move": 0.02,
+    "identity": 0.02,
+    "affine": 0.6,
+    "pad": 0.5,
+    "act": 1.0,
+    "opaque": 0.8,
+    "norm": 1.5,
+    "pool": 1.5,
+    "upsample": 1.0,
+}
+_SKIP_KERAS = {
+    "identity": 0.02,
+    "move": 0.1,
+    "pad": 0.4,
+    "crop": 0.5,
+    "affine": 0.8,
+    "act": 1.0,
+    "opaque": 1.0,
+    "norm": 1.5,
+    "pool": 1.5,
+    "upsample": 1.0,
+}
+_HEAVY = frozenset({"conv", "linear", "matmul", "rnn", "attention", "embedding"})
+_MERGES = frozenset({"add", "sub", "mul", "div", "average", "maximum", "minimum", "concat", "matmul"})
+_ORDERED = frozenset({"sub", "div", "concat", "matmul"})
+
+# What a Keras primitive may be written as, at which price, when the kinds differ.
+_CROSS = {
+    ("linear", "conv"): 0.3,
+    ("conv", "linear"): 0.3,
+    ("linear", "matmul"): 0.5,
+    ("attention", "matmul"): 0.8,
+    ("crop", "move"): 0.05,
+    ("upsample", "move"): 0.5,
+    ("norm", "affine"): 0.6,
+    ("affine", "norm"): 0.3,
+    ("act", "affine"): 0.6,
+    ("average", "add"): 0.5,
+    ("embedding", "move"): 0.3,
+    ("embedding", "opaque"): 0.3,
+    ("pad", "concat"): 0.5,
+    ("pad", "opaque"): 0.3,
+    ("move", "opaque"): 0.3,
+    ("crop", "opaque"): 0.3,
+    ("identity", "move"): 0.3,
+    ("act", "maximum"): 0.4,
+    ("act", "minimum"): 0.4,
+}
+_VARIANT = {"act": 0.5, "pool": 0.6, "conv": 0.3, "move": 0.05}
+_COMPOSITE = frozenset({"act", "norm", "pool", "upsample", "affine", "attention", "opaque", "rnn", "pad", "crop"})
+
+
+class Walk:
+    """Pairs found so far, and the search for more between them."""
+
+    def __init__(self, keras: Graph, torch: Graph) -> None:
+        """Start with nothing paired."""
+        self.keras, self.torch = keras, torch
+        self.pairs: dict[int, int] = {}
+        self.taken: dict[int, int] = {}
+        self.methods: dict[int, str] = {}
+        self.aliases: dict[int, int] = {}
+        """Keras values without an operation → the Keras value they pass on."""
+        self._dominators = _dominators(torch)
+        self._memo: dict[State, tuple[float, tuple[object, ...]]] = {}
+        self._busy: set[State] = set()
+
+    def commit(self, keras_value: int, torch_value: int, method: str) -> None:
+        """Make a pair a wall."""
+        self.pairs[keras_value] = torch_value
+        self.taken.setdefault(torch_value, keras_value)
+        self.methods[keras_value] = method
+
+    def align(self, keras_values: Sequence[int], torch_values: Sequence[int], *, ordered: bool = True) -> None:
+        """Pair everything between these values and the walls above them, and commit it."""
+        self._memo.clear()
+        depth = len(self.keras.nodes) + len(self.torch.nodes)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 20 * depth + 1000))
+        _, states = self._match(tuple(keras_values), tuple(torch_values), ordered)
+        found: dict[int, int] = {}
+        pending, seen = list(states), set()
+        while pending:
+            state = pending.pop()
+            if state in seen:
+                continue
+            seen.add(state)
+            _, (action, *following) = self._cost(*state)
+            if action == "pair" and state[0] not in found and state[1] not in found.values():
+                found[state[0]] = state[1]
+            elif action == "skip keras" and state[0] not in self.aliases:
+                self.aliases[state[0]] = following[0][0]  # type: ignore[index]
+            pending += following  # type: ignore[arg-type]
+        for keras_value, torch_value in found.items():
+            self.commit(keras_value, torch_value, "graph")
+            self.aliases.pop(keras_value, None)
+
+    # -- prices ------------------------------------------------------------------------------------------------------
+
+    def _cost(self, u: int, v: int) -> tuple[float, tuple[object, ...]]:
+        state = (u, v)
+        if state not in self._memo:
+            self._memo[state] = self._best(u, v)
+        return self._memo[state]
+
+    def _best(self, u: int, v: int) -> tuple[float, tuple[object, ...]]:
+        if self.pairs.get(u) == v:
+            return 0.0, ("wall",)
+        best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
+        u_free, v_free = u not in self.pairs, v not in self.taken
+        keras_node, torch_node = self.keras.node(u), self.torch.node(v)
+        if u_free and v_free and keras_node is not None and torch_node is not None:
+            best = min(best, self._pair(keras_node, torch_node), key=_price)
+            best = min(best, self._composite(u, v, keras_node, torch_node), key=_price)
+        if v_free and torch_node is not None and best[0] > 0:
+            price = _SKIP_TORCH.get(torch_node.kind, 3.0 if torch_node.kind in _HEAVY else 1.0)
+            for operand in dict.fromkeys(torch_node.operands):
+                if price + 1e-9 < best[0]:
+                    cost = price + self._lost(torch_node, operand) + self._cost(u, operand)[0]
+                    best = min(best, (cost, ("skip torch", (u, operand))), key=_price)
+        if u_free and keras_node is not None and best[0] > 0:
+            price = _SKIP_KERAS.get(keras_node.kind, 3.0 if keras_node.kind in _HEAVY else 1.0)
+            for operand in dict.fromkeys(keras_node.operands):
+                if price + 1e-9 < best[0]:
+                    cost = price + 0.5 * (len(set(keras_node.operands)) - 1) + self._cost(operand, v)[0]
+                    best = min(best, (cost, ("skip keras", (operand, v))), key=_price)
+        return best
+
+    def _pair(self, keras_node: Node, torch_node: Node) -> tuple[float, tuple[object, ...]]:
+        price = pair_price(keras_node, torch_node)
+        if price >= _NEVER:
+            return _NEVER, ("lost",)
+        cost, states = self._match(*self._operands(keras_node, torch_node), keras_node.kind in _ORDERED)
+        return price + cost, ("pair", *states)
+
+    def _operands(self, keras_node: Node, torch_node: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Operands of both, chains of the same operation opened on the side that takes fewer at once."""
+        mine, theirs = list(keras_node.operands), list(torch_node.operands)
+        _open(mine, len(theirs), self.keras, keras_node.kind)
+        _open(theirs, len(mine), self.torch, torch_node.kind)
+        return tuple(mine), tuple(theirs)
+
+    def _composite(self, u: int, v: int, keras_node: Node, torch_node: Node) -> tuple[float, tuple[object, ...]]:
+        """One Keras primitive as several operations: ``x * sigmoid(x)``, ``(a + b) / 2``, a hand-written softmax."""
+        best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
+        if keras_node.kind in _MERGES and torch_node.kind == "affine":
+            inner, steps = torch_node, 0
+            while inner is not None and inner.kind in ("affine", "move") and steps < 4:
+                steps += 1
+                value = inner.operands[0]
+                if value in self.taken:
+                    return best
+                inner_node = self.torch.node(value)
+                if inner_node is None:
+                    return best
+                inner = inner_node
+            if pair_price(keras_node, inner) < _NEVER:
+                cost, states = self._match(keras_node.operands, inner.operands, keras_node.kind in _ORDERED)
+                return 0.3 * steps + pair_price(keras_node, inner) + cost, ("pair", *states)
+        if keras_node.kind not in _COMPOSITE or len(set(keras_node.operands)) != 1 or torch_node.kind == "move":
+            return best
+        hidden_allowed = keras_node.kind in ("attention", "opaque", "rnn")
+        source: int | None = v
+        for _ in range(8):
+            source = self._dominators.get(source) if source is not None else None
+            if source is None:
+                break
+            inside = self.torch.between([source], v)
+            nodes = [n for n in (self.torch.node(x) for x in inside) if n is not None]
+            if any(x in self.taken for x in inside) or (not hidden_allowed and not all(map(_is_light, nodes))):
+                break
+            steps = sum(n.kind not in ("move", "identity") for n in nodes)
+            if steps < 2 and keras_node.kind != "opaque":
+                continue
+            cost = 0.4 + 0.15 * steps + self._cost(keras_node.operands[0], source)[0]
+            best = min(best, (cost, ("pair", (keras_node.operands[0], source))), key=_price)
+        return best
+
+    def _match(
+        self, keras_values: tuple[int, ...], torch_values: tuple[int, ...], ordered: bool
+    ) -> tuple[float, list[State]]:
+        """Cheapest assignment of operands. The price is that of the dearest operand: what they share counts once."""
+        if len(set(keras_values)) == 1 and len(torch_values) != len(keras_values):
+            keras_values = keras_values[:1]
+        if len(keras_values) == 1 and len(torch_values) > 1:
+            # Several operations take the one Keras input, or come from it by a common way.
+            common = self._common_source(torch_values)
+            if common is not None:
+                torch_values = (common,)
+        if not keras_values or not torch_values:
+            return (0.0, []) if not keras_values else (1.0, [])
+        count = min(len(keras_values), len(torch_values))
+        missing = 2.0 * abs(len(keras_values) - len(torch_values))
+        best_cost, best_states = _NEVER * 2, []
+        longer = max(keras_values, torch_values, key=len)
+        for number, order in enumerate(_orders(len(longer), count)):
+            states = (
+                [(u, torch_values[i]) for u, i in zip(keras_values, order, strict=False)]
+                if longer is torch_values
+                else [(keras_values[i], v) for i, v in zip(order, torch_values, strict=False)]
+            )
+            costs = sorted((self._cost(*state)[0] for state in states), reverse=True)
+            cost = costs[0] + 0.01 * sum(costs[1:]) + (0.1 if ordered and number else 0.0) + missing
+            if cost < best_cost:
+                best_cost, best_states = cost, states
+            if cost <= missing:
+                break
+        return best_cost, best_states
+
+    def _common_source(self, values: Sequence[int]) -> int | None:
+        chains = []
+        for value in values:
+            chain, at = [value], self._dominators.get(value)
+            while at is not None:
+                chain.append(at)
+                at = self._dominators.get(at)
+            chains.append(chain)
+        shared = set(chains[0]).intersection(*chains[1:])
+        return next((value for value in chains[0] if value in shared), None)
+
+    def _lost(self, node: Node, kept: int) -> float:
+        """Anchors that are given up when a join is skipped along one operand."""
+        others = [value for value in set(node.operands) if value != kept]
+        if not others:
+            return 0.0
+        keep = self.torch.ancestors(kept) | {kept}
+        lost = sum(
+            1 for value in others for a in self.torch.ancestors(value) | {value} if a in self.taken and a not in keep
+        )
+        return min(5.0, 0.5 * lost)
+
+
+def pair_price(keras_node: Node, torch_node: Node) -> float:
+    """Price of pairing two nodes; 1e9 where that is never meant."""
+    if keras_node.kind == torch_node.kind:
+        if keras_node.variant == torch_node.variant:
+            return 0.0
+        if {keras_node.variant, torch_node.variant} == {"avg", "avg_global"} or {
+            keras_node.variant,
+            torch_node.variant,
+        } == {"max", "max_global"}:
+            return 0.1
+        return _VARIANT.get(keras_node.kind, 0.0)
+    if keras_node.kind in _MERGES and torch_node.kind in _MERGES and "concat" not in (keras_node.kind, torch_node.kind):
+        return _CROSS.get((keras_node.kind, torch_node.kind), 1.2)
+    if keras_node.kind == "opaque":
+        return 0.6
+    return _CROSS.get((keras_node.kind, torch_node.kind), _NEVER)
+
+
+def _is_light(node: Node) -> bool:
+    """Whether an operation may be a part of a hand-written activation or normalisation; a reduction may."""
+    return node.kind in ELEMENTWISE | {"move"} or (node.kind == "pool" and node.variant.endswith("_global"))
+
+
+def _open(operands: list[int], count: int, graph: Graph, kind: str) -> None:
+    """Replace operands of the same kind by theirs, in place, until there are ``count``: (a + b) + c is a + b + c."""
+    position = 0
+    while position < len(operands) and len(operands) < count and kind in _MERGES:
+        inner = graph.node(operands[position])
+        if inner is not None and inner.kind == kind and len(operands) - 1 + len(inner.operands) <= count:
+            operands[position : position + 1] = inner.operands
+        else:
+            position += 1
+
+
+def _orders(length: int, count: int) -> Sequence[Sequence[int]]:
+    """Ways to choose partners, the given order first; only that one where there are too many."""
+    return list(itertools.permutations(range(length), count)) if length <= 5 else [range(count)]
+
+
+def _price(option: tuple[float, tuple[object, ...]]) -> float:
+    return option[0]
+
+
+def _dominators(graph: Graph) -> dict[int, int | None]:
+    """Immediate dominator of every value: the last value that all ways from the inputs go through.
+
+    Source: in an acyclic graph it is the lowest common ancestor of the operands in the dominator tree (Cooper, Harvey,
+    Kennedy 2001).
+    """
+    parent: dict[int, int | None] = dict.fromkeys(graph.inputs)
+    depth: dict[int, int] = dict.fromkeys(graph.inputs, 0)
+    for node in graph.nodes:
+        common: int | None = None
+        for i, operand in enumerate(node.operands):
+            if i == 0:
+                common = operand
+                continue
+            other: int | None = operand
+            while common != other and common is not None and other is not None:
+                if depth[common] >= depth[other]:
+                    common = parent[common]
+                else:
+                    other = parent[other]
+            if other is None:
+                common = None
+        for value in node.outputs:
+            parent[value] = common
+            depth[value] = 0 if common is None else depth[common] + 1
+    return parent

@@ -1,0 +1,126 @@
+"""Weights by content: which torch operations hold which Keras weights.
+
+Content is compared blind to order, so that a transposed, flipped or gate-permuted kernel still finds its layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_kerasdiff.trace import Array, CandidateTrace, ReferenceTrace
+
+Key = tuple[str, str]
+"""(layer without call number, weight)."""
+
+
+def fingerprint(array: Array) -> int | None:
+    """A number that is the same for every order of the same float32 elements; None for what says nothing.
+
+    The sum, modulo 2⁶⁴, of a mix of each element's bits: one pass, no sorting. An array of one repeated value (zeros,
+    ones, a scalar) identifies nothing.
+
+    Source: the mixing steps are those of splitmix64 (Steele, Lea, Flood 2014).
+    """
+    flat = np.ascontiguousarray(array, dtype=np.float32).ravel() + np.float32(0)  # -0.0 becomes 0.0
+    if flat.size < 2 or bool(np.all(flat == flat[0])):
+        return None
+    mixed = flat.view(np.uint32).astype(np.uint64)
+    mixed += np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return hash((flat.size, int(np.add.reduce(mixed))))
+
+
+def pieces(array: Array) -> Iterator[Array]:
+    """The array, and its equal parts along the first axis: packed projections and gates, a GRU's two biases."""
+    yield array
+    if array.ndim:
+        for parts in (2, 3, 4):
+            if array.shape[0] >= parts and array.shape[0] % parts == 0:
+                yield from np.split(array, parts)
+
+
+class Claims:
+    """For every torch operation, the Keras weights that its constants hold."""
+
+    def __init__(self, reference: ReferenceTrace, candidate: CandidateTrace) -> None:
+        """Compare the content of all weights and all constants that operations take."""
+        index: dict[int, set[Key]] = {}
+        for key, array in reference.weights.items():
+            for piece in pieces(array) if array.ndim == 2 and array.shape[0] == 2 else [array]:
+                mark = fingerprint(piece)
+                if mark is not None:
+                    index.setdefault(mark, set()).add(key)
+        used = {number for operation in candidate.operations for number in operation.constants}
+        found = {number: self._matches(candidate, number, index) for number in used}
+        self.of_operation: list[set[Key]] = [
+            set().union(*(found[number] for number in operation.constants)) for operation in candidate.operations
+        ]
+        self.matched_constants = {number for number, keys in found.items() if keys}
+
+    def _matches(self, candidate: CandidateTrace, number: int, index: Mapping[int, set[Key]]) -> set[Key]:
+        constant = candidate.constants[number]
+        arrays = [
+            constant.array,
+            *(candidate.parameters[o] for o in constant.origins if o in candidate.parameters),
+        ]
+        keys: set[Key] = set()
+        for array in arrays:
+            if array.dtype.kind != "f":
+                continue
+            whole = fingerprint(array)
+            if whole is not None and whole in index:
+                keys |= index[whole]
+                continue
+            for piece in pieces(array):
+                mark = fingerprint(piece)
+                if mark is not None:
+                    keys |= index.get(mark, set())
+        return keys
+
+
+def canonical(kind: str, variant: str, array: Array) -> Array:
+    """A Keras kernel in torch's layout.
+
+    Args:
+        kind: "conv" or "linear".
+        variant: "", "depthwise" or "transpose".
+        array: (k…, in, out) for a convolution, (k…, in, multiplier) depthwise, (k…, out, in) transposed, (in, out)
+            dense.
+
+    Returns:
+        (out, in, k…), (in·multiplier, 1, k…), (in, out, k…) or (out, in).
+
+    Source: keras/src/layers/convolutional/base_conv.py and base_depthwise_conv.py; torch.nn.functional.conv2d.
+    """
+    spatial = tuple(range(array.ndim - 2))
+    if kind == "linear":
+        return array.reshape(array.shape[0], -1).T if array.ndim >= 2 else array
+    if variant == "depthwise":
+        moved = np.transpose(array, (array.ndim - 2, array.ndim - 1, *spatial))
+        return moved.reshape(-1, 1, *array.shape[:-2])
+    # Transposed kernels are stored (k…, out, in), and torch wants (in, out, k…): the same permutation.
+    return np.transpose(array, (array.ndim - 1, array.ndim - 2, *spatial))
+
+
+def same_direction(first: Array, second: Array, tolerance: float = 1e-3) -> bool:
+    """Whether two kernels are equal up to one factor for each output channel (axis 0)."""
+    if first.shape != second.shape:
+        return False
+    rows, others = _unit_rows(first), _unit_rows(second)
+    agreement = np.abs(np.sum(rows * others, axis=1))
+    dead = (np.linalg.norm(rows, axis=1) == 0) | (np.linalg.norm(others, axis=1) == 0)
+    return bool(np.all((agreement > 1 - tolerance) | dead) and not np.all(dead))
+
+
+def _unit_rows(array: Array) -> npt.NDArray[np.float64]:
+    rows = np.asarray(array, dtype=np.float64).reshape(array.shape[0], -1)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float64] = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return unit

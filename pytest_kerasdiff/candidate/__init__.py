@@ -1,0 +1,1 @@
+"""The candidate process: the only code that imports torch."""

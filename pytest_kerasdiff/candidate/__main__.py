@@ -1,0 +1,26 @@
+"""Entry of the candidate process: records the port, then compares it with the reference trace."""
+
+from __future__ import annotations
+
+import os
+
+from pytest_kerasdiff import child
+
+
+def work(job: child.Job) -> None:
+    """Do the whole candidate side and write the report."""
+    try:
+        import torch
+    except ImportError:
+        from pytest_kerasdiff.errors import RunError
+
+        raise RunError("torch is not installed in this environment: pip install 'pytest-kerasdiff[torch]'") from None
+    from pytest_kerasdiff import engine
+    from pytest_kerasdiff.candidate.loader import Port
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    engine.work(job, Port)
+
+
+if __name__ == "__main__":
+    child.main("candidate", work)

@@ -1,0 +1,70 @@
+"""Get the user's torch model from its spec."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from pytest_kerasdiff import specs
+from pytest_kerasdiff.candidate import recorder
+from pytest_kerasdiff.candidate.program import Program
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.trace import Array
+
+
+class Port:
+    """The user's torch model, ready to be recorded."""
+
+    def __init__(self, settings: Settings, spec: str) -> None:
+        """Build the model.
+
+        Raises:
+            RunError: The spec does not import, is not callable, raises, or returns no module; the weights do not load;
+                the device is not there.
+        """
+        self._settings = settings
+        option = "--kerasdiff-torch"
+        found = specs.load(spec, option)
+        model = found if isinstance(found, torch.nn.Module) else specs.call(found, settings.keras_model, spec, option)
+        if not isinstance(model, torch.nn.Module):
+            raise RunError(f"{option}: {spec} returned {type(model).__name__}, expected a torch.nn.Module")
+        if settings.weights is not None:
+            _load_weights(model, settings.weights)
+        if settings.device.startswith("cuda") and not torch.cuda.is_available():
+            raise RunError(f"--kerasdiff-device: got {settings.device!r}, but torch sees no CUDA device; valid: cpu")
+        self.model = model
+
+    def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Program:
+        """Run the model once on these inputs; see ``recorder.record``."""
+        return recorder.record(
+            self.model, self._arguments(names, arrays), self._settings.precision, self._settings.device
+        )
+
+    def _arguments(self, names: Sequence[str], arrays: Sequence[Array]) -> Mapping[str, Array] | Sequence[Array]:
+        """By name where forward's parameters are called as the Keras inputs, else by position."""
+        if len(arrays) < 2 or isinstance(self.model, torch.jit.ScriptModule):
+            return arrays
+        parameters = inspect.signature(self.model.forward).parameters
+        return dict(zip(names, arrays, strict=True)) if set(names) <= set(parameters) else arrays
+
+
+def _load_weights(model: torch.nn.Module, path: Path) -> None:
+    if not path.exists():
+        raise RunError(f"{path}: no such file (--kerasdiff-weights)")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state, strict=True)
+    except ImportError:
+        raise RunError(f"{path}: reading .safetensors needs safetensors: pip install safetensors") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: cannot be loaded strictly into the model: {reason[:300]}") from None

@@ -1,0 +1,177 @@
+"""The recorded torch program, and running it again: whole, or a part of it on other values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ReplayError, Value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Instruction:
+    """How to run one operation again.
+
+    Attributes:
+        function: The operation.
+        args: Its positional arguments, tensors as ``Value`` or ``Constant``.
+        kwargs: Its keyword arguments, likewise.
+        writes: Positions in ``args`` (or keys of ``kwargs``) that it writes in place.
+        outputs: For each tensor it gives, the value's number; None where no later step can read it.
+        written: For each written argument, the number of the value that it holds afterwards.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    writes: tuple[int | str, ...]
+    outputs: tuple[int | None, ...]
+    written: tuple[int, ...]
+
+    def reads(self) -> Iterator[int]:
+        """Numbers of the values it takes."""
+        for leaf in pytree.tree_leaves((self.args, dict(self.kwargs))):
+            if isinstance(leaf, Value):
+                yield leaf.index
+
+    def gives(self) -> Iterator[int]:
+        """Numbers of the values it gives."""
+        yield from (o for o in self.outputs if o is not None)
+        yield from self.written
+
+
+class Program:
+    """A recorded model that can be run again. Implements ``pytest_kerasdiff.trace.Candidate``."""
+
+    def __init__(
+        self,
+        trace: CandidateTrace,
+        instructions: Sequence[Instruction],
+        constants: Mapping[int, torch.Tensor],
+        inputs: Mapping[int, torch.Tensor],
+    ) -> None:
+        """Keep the program, its constants and the inputs it was recorded on."""
+        self._trace, self._instructions, self._constants = trace, instructions, constants
+        self._inputs = inputs
+        self._producer = {value: i for i, ins in enumerate(instructions) for value in ins.gives()}
+
+    @property
+    def trace(self) -> CandidateTrace:
+        """The recorded program as data."""
+        return self._trace
+
+    def run(self, outputs: Iterable[int], given: Mapping[int, Array]) -> dict[int, Array]:
+        """Run what leads to ``outputs``, with some values replaced; see ``Candidate.run``."""
+        wanted = list(outputs)
+        values = {number: self._tensor(number, array) for number, array in given.items()}
+        steps = self._needed(wanted, set(values))
+        values.update({n: t for n, t in self._inputs.items() if n not in values})
+        found: dict[int, Array] = {n: _array(values[n]) for n in wanted if n in values}
+        try:
+            self._execute(steps, values, lambda n, a: found.setdefault(n, a), set(wanted))
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            raise ReplayError(
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            ) from None
+        return found
+
+    def stream(self, outputs: Iterable[int], visit: Callable[[int, Array], None]) -> None:
+        """Run the whole program on its recorded inputs; see ``Candidate.stream``."""
+        wanted = set(outputs)
+        values = dict(self._inputs)
+        for number in sorted(wanted & set(values)):
+            visit(number, _array(values[number]))
+        self._execute(range(len(self._instructions)), values, visit, wanted)
+
+    def _tensor(self, number: int, array: Array) -> torch.Tensor:
+        reference = next(iter(self._inputs.values()))
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.to(reference.device)
+
+    def _needed(self, wanted: Iterable[int], given: set[int]) -> list[int]:
+        steps: set[int] = set()
+        pending = [n for n in wanted if n not in given]
+        while pending:
+            step = self._producer.get(pending.pop())
+            if step is None or step in steps:
+                continue
+            steps.add(step)
+            pending += [n for n in self._instructions[step].reads() if n not in given]
+        return sorted(steps)
+
+    def _execute(
+        self,
+        steps: Sequence[int],
+        values: dict[int, torch.Tensor],
+        visit: Callable[[int, Array], Any],
+        wanted: set[int],
+    ) -> None:
+        last: dict[int, int] = {}
+        for step in steps:
+            for number in self._instructions[step].reads():
+                last[number] = step
+        given = set(values)
+        with torch.inference_mode():
+            for step in steps:
+                instruction = self._instructions[step]
+                self._one(instruction, values, given)
+                for number in instruction.gives():
+                    if number in wanted and number not in given:
+                        visit(number, _array(values[number]))
+                for number in {*instruction.reads(), *instruction.gives()}:
+                    if last.get(number, -1) <= step and number not in given:
+                        values.pop(number, None)
+
+    def _one(self, instruction: Instruction, values: dict[int, torch.Tensor], given: set[int]) -> None:
+        def resolve(leaf: Any) -> Any:
+            if isinstance(leaf, Value):
+                return values[leaf.index]
+            return self._constants[leaf.index] if isinstance(leaf, Constant) else leaf
+
+        args, kwargs = pytree.tree_map(resolve, (list(instruction.args), dict(instruction.kwargs)))
+        # What the operation writes in place is a copy: values are never changed after they were given.
+        for where in instruction.writes:
+            holder: Any = kwargs if isinstance(where, str) else args
+            holder[where] = holder[where].clone()
+        result = [t for t in pytree.tree_leaves(instruction.function(*args, **kwargs)) if isinstance(t, torch.Tensor)]
+        for number, tensor in zip(instruction.outputs, result, strict=True):
+            if number is not None and number not in given:
+                values[number] = tensor
+        for number, where in zip(instruction.written, instruction.writes, strict=True):
+            if number not in given:
+                values[number] = kwargs[where] if isinstance(where, str) else args[where]
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    # A copy: the tensor's memory may be a view that a later step of the user's program would share.
+    return tensor.cpu().numpy().copy()
+
+
+def overlay(
+    target: torch.Tensor,
+    written: torch.Tensor,
+    storage_size: int,
+    target_geometry: tuple[Any, ...],
+    written_geometry: tuple[Any, ...],
+) -> torch.Tensor:
+    """The value of a tensor after another view of its memory was written.
+
+    Args:
+        target: Value of the tensor before.
+        written: Value of the other view after the write.
+        storage_size: Number of elements of the memory both share.
+        target_geometry: (size, stride, offset) of the tensor in that memory.
+        written_geometry: (size, stride, offset) of the written view.
+    """
+    memory = torch.zeros(storage_size, dtype=target.dtype, device=target.device)
+    memory.as_strided(*target_geometry).copy_(target)
+    memory.as_strided(*written_geometry).copy_(written)
+    return memory.as_strided(*target_geometry).clone()

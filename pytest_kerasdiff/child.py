@@ -1,0 +1,104 @@
+"""What both child processes have in common: the job they read, how they end, and that they do not outlive their parent.
+
+A child is started as ``python -m pytest_kerasdiff.<side> JOB`` with its standard input held open by the parent. It
+writes its result, or its error as one line of JSON, into the folder of the job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.options import Settings
+
+REFERENCE_TRACE = "reference.h5"
+REPORT = "report.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What a child is to do.
+
+    Attributes:
+        settings: The run's settings.
+        folder: Where results and errors go.
+        rootdir: Where the manifest is looked for after the model's own folder.
+        sys_path: The parent's ``sys.path``, for the user's modules.
+    """
+
+    settings: Settings
+    folder: Path
+    rootdir: Path
+    sys_path: tuple[str, ...]
+
+    def write(self) -> Path:
+        """Write the job into its folder and return the file."""
+        path = self.folder / "job.json"
+        path.write_text(
+            json.dumps({"settings": self.settings.to_json(), "rootdir": str(self.rootdir), "sys_path": self.sys_path}),
+            "utf-8",
+        )
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """Read what ``write`` wrote."""
+        data = json.loads(path.read_text("utf-8"))
+        return cls(Settings.from_json(data["settings"]), path.parent, Path(data["rootdir"]), tuple(data["sys_path"]))
+
+
+def error_file(folder: Path, side: str) -> Path:
+    """File in which a child leaves the one line that says why the run cannot be made."""
+    return folder / f"{side}.error.json"
+
+
+def main(side: str, work: Callable[[Job], None]) -> None:
+    """Run one child to its end; does not return.
+
+    The process ends through ``os._exit``, which saves the interpreter's and the frameworks' clean-up: every result is
+    on disk by then.
+    """
+    _end_with_parent()
+    job = Job.read(Path(sys.argv[1]))
+    sys.path[:] = [*job.sys_path, *(p for p in sys.path if p not in job.sys_path)]
+    status = 0
+    # Importing a framework makes millions of objects that live to the end; collecting them costs up to a third.
+    gc.disable()
+    try:
+        work(job)
+    except RunError as error:
+        _write_error(job.folder, side, {"message": " ".join(str(error).split())})
+        status = 2
+    except BaseException:
+        traceback.print_exc()
+        status = 70
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _write_error(folder: Path, side: str, error: dict[str, Any]) -> None:
+    path = error_file(folder, side)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(error), "utf-8")
+    os.replace(temporary, path)
+
+
+def _end_with_parent() -> None:
+    """Exit when standard input ends: the parent holds its other end, and is gone however it ended."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(71)
+
+    threading.Thread(target=wait, daemon=True).start()

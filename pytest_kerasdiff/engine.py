@@ -1,0 +1,206 @@
+"""The engine: from two models to one report. Knows no framework and no pytest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pytest_kerasdiff import checks, child, feeding, manifest, modelfile, probes, report, tracefile
+from pytest_kerasdiff.align.alignment import Alignment, align
+from pytest_kerasdiff.align.layouts import keras_axes
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.judge import Judge
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.modelfile import InputSpec
+from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.trace import Array, Candidate, ReferenceTrace
+
+
+class Port(Protocol):
+    """The user's torch model, built but not yet run."""
+
+    def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Candidate:
+        """Run it once on these inputs."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Fed:
+    """A recorded port and the layouts it was fed with."""
+
+    candidate: Candidate
+    layouts: tuple[feeding.Layout, ...]
+    notes: tuple[str, ...]
+
+
+def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
+    """Record the port, wait for the reference trace, compare, and write the report into the job's folder.
+
+    Raises:
+        RunError: The run cannot be made.
+    """
+    started = time.perf_counter()
+    settings = job.settings
+    file = modelfile.read(settings.keras_model)
+    stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
+    spec = settings.torch or stated.torch
+    if spec is None:
+        raise RunError(
+            "no torch model is named: give --kerasdiff-torch=module:callable, or write torch = "
+            f'"module:callable" into {manifest.FILE_NAME} beside {file.path.name}'
+        )
+    port = open_port(settings, spec)
+    opened = time.perf_counter()
+    inputs = file.inputs() if file.config is not None and settings.keras is None else []
+    reference: ReferenceTrace | None = None
+    if not inputs:
+        reference = _wait(job.folder)
+        inputs = [
+            InputSpec(la.name, reference.shapes[la.outputs[0]], str(reference.values[la.outputs[0]].dtype))
+            for la in reference.layers
+            if la.class_name == "InputLayer"
+        ]
+    names = [i.name for i in inputs]
+    rules = stated.rules(names)
+    if reference is not None:
+        arrays = [reference.values[v] for v in reference.inputs]
+    else:
+        arrays = (
+            probes.load(settings.inputs, inputs)
+            if settings.inputs
+            else probes.draw(inputs, rules, settings.batch, settings.seed)
+        )
+    fed = _feed(
+        port,
+        inputs,
+        arrays,
+        feeding.candidates(inputs, arrays, rules, feeding.takes_channels_first(file.config)),
+    )
+    recorded = time.perf_counter()
+    reference = reference or _wait(job.folder)
+    waited = time.perf_counter()
+    alignment, judge = _best(reference, fed, names, arrays, stated, settings)
+    verdicts = judge.run()
+    results = checks.run(reference, judge.candidate.trace, alignment)
+    data = report.build(
+        settings,
+        spec,
+        file,
+        stated,
+        reference,
+        judge,
+        verdicts,
+        results,
+        {
+            "open_port_s": opened - started,
+            "record_s": recorded - opened,
+            "wait_for_reference_s": waited - recorded,
+            "judge_s": time.perf_counter() - waited,
+        },
+    )
+    if settings.write_manifest is not None:
+        report.write_manifest(settings.write_manifest, spec, reference, judge, judge.layouts_used)
+    temporary = job.folder / f".{child.REPORT}"
+    temporary.write_text(json.dumps(data, indent=1), "utf-8")
+    os.replace(temporary, job.folder / child.REPORT)
+
+
+def _feed(
+    port: Port,
+    inputs: Sequence[InputSpec],
+    arrays: Sequence[Array],
+    layouts: Sequence[tuple[feeding.Layout, ...]],
+) -> list[_Fed]:
+    """Record the port with the first layout that lets it run, and with those that cannot be told from it by shape.
+
+    Raises:
+        RunError: No layout lets the model run (the first one's reason), or several do and none is the expected one.
+    """
+    names = [i.name for i in inputs]
+    running: list[tuple[int, _Fed]] = []
+    first_error: RunError | None = None
+    shapes: list[tuple[int, ...]] | None = None
+    for number, combination in enumerate(layouts):
+        given = [layout.apply(array) for layout, array in zip(combination, arrays, strict=True)]
+        if running and running[0][0] == 0 and [a.shape for a in given] != shapes:
+            continue  # the expected layout runs, and this one is another shape
+        try:
+            candidate = port.record(names, given)
+        except RunError as error:
+            first_error = first_error or error
+            continue
+        shapes = shapes or [a.shape for a in given]
+        notes: tuple[str, ...] = ()
+        if number:
+            notes = (
+                f"input layout {', '.join(la.describe() for la in combination)}: the only one that lets the torch "
+                "model run",
+            )
+        running.append((number, _Fed(candidate, combination, notes)))
+    if not running:
+        assert first_error is not None
+        tried = (
+            ""
+            if len(layouts) == 1
+            else (
+                f"; {len(layouts)} input layouts were tried, name the right one in the manifest: [inputs] layout = "
+                f"{list(range(arrays[0].ndim))}"
+            )
+        )
+        raise RunError(f"{first_error}{tried}")
+    if running[0][0] == 0:
+        return [fed for _, fed in running]
+    if len(running) > 1:
+        options = " or ".join(f"layout = {fed.layouts[0].describe()}" for _, fed in running)
+        raise RunError(
+            f"several input layouts let the torch model run; name the right one in the manifest: [inputs] {options}"
+        )
+    return [running[0][1]]
+
+
+def _best(
+    reference: ReferenceTrace,
+    fed: Sequence[_Fed],
+    names: Sequence[str],
+    arrays: Sequence[Array],
+    stated: Manifest,
+    settings: Settings,
+) -> tuple[Alignment, Judge]:
+    """Align; where axes of equal size leave two layouts open, take the one whose kernels read the axes as Keras's do."""
+    judges = []
+    axes = keras_axes(reference)
+    for option in fed:
+        alignment = align(reference, option.candidate.trace, stated)
+        inputs = {
+            torch_value: layout.axes(axes[keras_value], array.shape)
+            for torch_value, keras_value, layout, array in zip(
+                option.candidate.trace.inputs, reference.inputs, option.layouts, arrays, strict=True
+            )
+        }
+        judges.append(
+            Judge(
+                reference,
+                option.candidate,
+                alignment,
+                inputs,
+                stated,
+                settings.tol,
+                settings.precision,
+                dict(zip(names, option.layouts, strict=True)),
+                option.notes,
+            )
+        )
+    best = min(judges, key=lambda j: len(j.layouts.contradicted))
+    return best.alignment, best
+
+
+def _wait(folder: Path) -> ReferenceTrace:
+    """Wait for the reference trace; the parent ends this process if the reference process dies."""
+    path = folder / child.REFERENCE_TRACE
+    while not path.exists():
+        time.sleep(0.02)
+    return tracefile.read(path)

@@ -1,0 +1,112 @@
+"""The generated tests: a collector for each Keras file and layer, an item for each verdict looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_kerasdiff import checks, text
+from pytest_kerasdiff.modelfile import LayerEntry, ModelFile
+from pytest_kerasdiff.plugin import SESSION
+
+
+class LayerFailure(Exception):
+    """A layer or a check of it fails; the text is the whole story."""
+
+
+class ModelCollector(pytest.File):
+    """A Keras file: one collector for each layer."""
+
+    def collect(self) -> Iterator[pytest.Collector]:
+        """Read the layers from the file, without a framework."""
+        file: ModelFile = self.config.stash[SESSION].files[self.path]
+        for entry in file.layers():
+            yield LayerCollector.from_parent(self, name=entry.name, entry=entry)
+
+
+class LayerCollector(pytest.Collector):
+    """A layer: its ``output`` test and the checks that concern it."""
+
+    def __init__(self, *, entry: LayerEntry, **kwargs: Any) -> None:
+        """Know the layer."""
+        super().__init__(**kwargs)
+        self._entry = entry
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item for the output, one for each check."""
+        yield OutputItem.from_parent(self, name="output")
+        for check in checks.CHECKS:
+            if checks.concerns(check, self._entry.class_name, self._entry.config):
+                yield CheckItem.from_parent(self, name=check)
+
+
+class _Item(pytest.Item):
+    """Looks one verdict up in the report of its model."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_marker("kerasdiff")
+
+    @property
+    def layer_name(self) -> str:
+        """Report name of the layer."""
+        assert self.parent is not None
+        return self.parent.name
+
+    def model_report(self) -> Mapping[str, Any]:
+        """The report of the model this test belongs to."""
+        report: Mapping[str, Any] = self.config.stash[SESSION].report(self.path)
+        return report
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The block alone: a traceback into this package helps nobody."""
+        if isinstance(excinfo.value, LayerFailure):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where pytest says the test is."""
+        return self.path, None, f"{self.layer_name}: {self.name}"
+
+
+class OutputItem(_Item):
+    """The layer's activations equal Keras's, alone and in the whole."""
+
+    def runtest(self) -> None:
+        """Fail unless the layer passes, or is declared with a reason.
+
+        Raises:
+            LayerFailure: It does not.
+        """
+        report = self.model_report()
+        layer = next((la for la in report["layers"] if la["name"] == self.layer_name), None)
+        if layer is None:
+            raise LayerFailure(
+                f"{self.layer_name}: the file lists this layer, but Keras did not run it: nothing was compared"
+            )
+        self.user_properties.append(("kerasdiff_status", layer["status"]))
+        for verdict in ("isolated", "cumulative"):
+            if layer[verdict] is not None:
+                self.user_properties.append((f"kerasdiff_{verdict}_max_abs", layer[verdict]["max_abs"]))
+        if layer["status"] not in ("pass", "declared"):
+            raise LayerFailure(text.layer_block(layer))
+
+
+class CheckItem(_Item):
+    """One static check of one layer."""
+
+    def runtest(self) -> None:
+        """Fail unless the check passes.
+
+        Raises:
+            LayerFailure: It does not, or it was not made.
+        """
+        for check in self.model_report()["checks"]:
+            if (check["layer"], check["check"]) == (self.layer_name, self.name):
+                if check["status"] != "pass":
+                    raise LayerFailure(text.check_block(check))
+                return
+        raise LayerFailure(f"{self.layer_name}: the check {self.name} was not made: nothing was compared")

@@ -1,0 +1,408 @@
+"""Judge every layer: run it alone, look at it in the whole, and say which layers are at fault."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_kerasdiff import verdict
+from pytest_kerasdiff.align.alignment import Alignment
+from pytest_kerasdiff.align.axes import Axes, AxesError
+from pytest_kerasdiff.align.layouts import Layouts
+from pytest_kerasdiff.feeding import Layout
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.trace import Array, Candidate, ReferenceTrace, ReplayError
+from pytest_kerasdiff.verdict import Error
+
+SAME_INPUT = 1e-10
+"""Relative difference of a layer's inputs below which its cumulative error is its isolated error."""
+_MAX_TRIED = 24
+
+
+@dataclasses.dataclass(slots=True)
+class LayerVerdict:
+    """What is known of one layer.
+
+    Attributes:
+        status: "pass", "fault", "inherited", "unpaired" or "declared".
+        reason: Why, where the status alone does not say.
+        isolated: Error of the layer alone on Keras's inputs.
+        cumulative: Error in the ordinary forward pass.
+        isolated_is_cumulative: The layer's inputs equal Keras's, so that it was not run again.
+        inherits_from: Name of the layer at fault whose error this one carries on.
+    """
+
+    status: str = "unpaired"
+    reason: str = ""
+    isolated: Error | None = None
+    cumulative: Error | None = None
+    isolated_is_cumulative: bool = False
+    inherits_from: str | None = None
+
+
+class Judge:
+    """Runs and compares; ``verdicts`` is the result."""
+
+    def __init__(
+        self,
+        reference: ReferenceTrace,
+        candidate: Candidate,
+        alignment: Alignment,
+        input_axes: Mapping[int, Axes],
+        manifest: Manifest,
+        tol: float,
+        precision: str,
+        layouts_used: Mapping[str, Layout],
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Know both sides; nothing is run yet."""
+        self._reference, self.candidate, self.alignment = reference, candidate, alignment
+        self.layouts_used, self.notes = dict(layouts_used), list(notes)
+        self._manifest, self._tol, self._precision = manifest, tol, precision
+        self._layer_of = {v: i for i, layer in enumerate(reference.layers) for v in layer.outputs}
+        self._input_axes = dict(input_axes)
+        self.layouts = Layouts(reference, candidate, self._input_axes, self._everything_paired())
+        self._float32_from = self._rounded_layers()
+        self.verdicts: list[LayerVerdict] = []
+
+    def run(self) -> list[LayerVerdict]:
+        """Judge all layers; where a layer is at fault, look whether another value of the port is its output.
+
+        A pair found that way is a claim about the program that the values confirm on every element; it can make no
+        wrong port pass, because the model's output stays paired with the model's output.
+        """
+        self._judge()
+        for _ in range(4):
+            if not self._repair_pairs():
+                break
+            self.layouts = Layouts(self._reference, self.candidate, self._input_axes, self._everything_paired())
+            self._judge()
+        return self.verdicts
+
+    # -- errors ------------------------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        cumulative = self._cumulative()
+        self.verdicts = [LayerVerdict() for _ in self._reference.layers]
+        for position, layer in enumerate(self._reference.layers):
+            result = self.verdicts[position]
+            result.cumulative = cumulative.get(layer.outputs[0])
+        for position in range(len(self._reference.layers)):
+            self._judge_alone(position)
+        for position in range(len(self._reference.layers)):
+            self._conclude(position)
+
+    def _rule(self, position: int) -> str:
+        return "float32" if self._precision == "float32" or position in self._float32_from else "float64"
+
+    def _compare(self, position: int, keras_value: int, torch_value: int, array: Array) -> Error:
+        name = self._reference.layers[position].name
+        own = self._manifest.tolerances.get(name)
+        reference = self._reference.values[keras_value]
+        tol = own.tol if own else self._tol
+        rule = self._rule(position)
+        try:
+            if keras_value in self._reference.outputs and not self._output_order_fits(keras_value, torch_value):
+                raise AxesError("the output's axes stand in another order")
+            return verdict.compare(self.layouts.to_keras(array, torch_value, keras_value), reference, tol, rule)
+        except (AxesError, ValueError):
+            return verdict.compare(array, reference, tol, rule)
+
+    def _output_order_fits(self, keras_value: int, torch_value: int) -> bool:
+        """Whether the model's output has Keras's order of axes, or channels first; what uses it expects no other."""
+        want = self.layouts.keras[keras_value]
+        have = self.layouts.resolved(torch_value)
+        flat = [d for d in want if d]
+        moved = [flat[0], flat[-1], *flat[1:-1]] if len(flat) > 2 else flat
+        return [d for d in have if d] in (flat, moved) or len(have) != len(want)
+
+    def _cumulative(self) -> dict[int, Error]:
+        """Errors in the ordinary forward pass, compared one value at a time as the program runs."""
+        wanted: dict[int, list[int]] = {}
+        for layer in self._reference.layers:
+            value = self.alignment.torch_value(layer.outputs[0])
+            if value is not None and self._layer_of[layer.outputs[0]] not in self.alignment.computed_with:
+                wanted.setdefault(value, []).append(layer.outputs[0])
+        errors: dict[int, Error] = {}
+
+        def visit(torch_value: int, array: Array) -> None:
+            for keras_value in wanted[torch_value]:
+                errors[keras_value] = self._compare(self._layer_of[keras_value], keras_value, torch_value, array)
+
+        self.candidate.stream(wanted, visit)
+        return errors
+
+    def _judge_alone(self, position: int) -> None:
+        layer, result = self._reference.layers[position], self.verdicts[position]
+        value = layer.outputs[0]
+        if position in self.alignment.computed_with:
+            return
+        torch_value = self.alignment.torch_value(value)
+        if torch_value is None or not layer.inputs:
+            result.isolated = result.cumulative
+            return
+        if value in self.alignment.passes_on:
+            self._judge_empty(position)
+            return
+        if result.cumulative is not None and result.cumulative.passes and self._inputs_are_keras(layer.inputs):
+            result.isolated, result.isolated_is_cumulative = result.cumulative, True
+            return
+        result.isolated = self._alone(position, torch_value)
+
+    def _inputs_are_keras(self, values: Iterable[int]) -> bool:
+        """Whether the port computed a layer's inputs as Keras did, to far below the tolerance."""
+        for value in values:
+            position = self._layer_of[value]
+            error = self.verdicts[position].cumulative
+            if (
+                error is None
+                or value in self.alignment.passes_on
+                or error.reason
+                or error.max_abs > SAME_INPUT * error.scale
+            ):
+                return False
+        return True
+
+    def _alone(self, position: int, torch_value: int, ignoring: frozenset[int] = frozenset()) -> Error:
+        """Error of a layer's operations on Keras's inputs.
+
+        Args:
+            position: The layer.
+            torch_value: The torch value to judge as its output.
+            ignoring: Positions of layers whose values are computed by the port, not taken from Keras.
+        """
+        layer = self._reference.layers[position]
+        sources: dict[int, int] = {}
+        for keras_value in (
+            *self.alignment.pairs,
+            *layer.inputs,
+        ):  # the layer's own inputs come last: they decide
+            at = self._layer_of.get(keras_value)
+            known = self.alignment.torch_value(keras_value)
+            if at is not None and at != position and at not in ignoring and known is not None and known != torch_value:
+                sources[known] = keras_value
+        inside = self.alignment.torch.between(sources, torch_value)
+        needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
+        try:
+            given = {v: self.layouts.to_torch(self._reference.values[sources[v]], sources[v], v) for v in needed}
+            array = self.candidate.run([torch_value], given)[torch_value]
+        except (AxesError, ReplayError, ValueError) as error:
+            scale = verdict.compare(
+                self._reference.values[layer.outputs[0]],
+                self._reference.values[layer.outputs[0]],
+                self._tol,
+                "float64",
+            ).scale
+            return verdict.failed(f"cannot run on Keras's input: {error}", scale)
+        return self._compare(position, layer.outputs[0], torch_value, array)
+
+    def _judge_empty(self, position: int) -> None:
+        """A layer without a torch operation is judged as identity; if it is none, together with a neighbour."""
+        layer, result = self._reference.layers[position], self.verdicts[position]
+        source = self.alignment.passes_on[layer.outputs[0]]
+        try:
+            array = self._between_keras(self._reference.values[source], source, layer.outputs[0])
+            own = self._manifest.tolerances.get(layer.name)
+            result.isolated = verdict.compare(
+                array,
+                self._reference.values[layer.outputs[0]],
+                own.tol if own else self._tol,
+                self._rule(position),
+            )
+        except (AxesError, ValueError):
+            result.isolated = verdict.failed(
+                f"shape {self._reference.shapes[source]} is passed on unchanged, expected "
+                f"{self._reference.shapes[layer.outputs[0]]}"
+            )
+        if result.isolated.passes:
+            result.reason = "no torch operation for this layer: its input passes through unchanged, as it should"
+            return
+        partner = self._joint_consumer(position) or self._joint_producer(position)
+        if partner is None:
+            result.reason = "no torch operation for this layer"
+
+    def _between_keras(self, array: Array, source: int, target: int) -> Array:
+        from pytest_kerasdiff.align.axes import rearrange
+
+        return rearrange(array, self.layouts.keras[source], self.layouts.keras[target])
+
+    def _joint_consumer(self, position: int) -> int | None:
+        """The consumer whose torch operations include this layer's work (padding inside a convolution)."""
+        value = self._reference.layers[position].outputs[0]
+        consumers = [i for i, layer in enumerate(self._reference.layers) if value in layer.inputs]
+        for consumer in consumers:
+            torch_value = self.alignment.pairs.get(self._reference.layers[consumer].outputs[0])
+            if torch_value is None or not self._alone(consumer, torch_value, frozenset({position})).passes:
+                return None
+        if not consumers:
+            return None
+        self.alignment.computed_with[position] = consumers[0]
+        self.alignment.passes_on.pop(value, None)
+        return consumers[0]
+
+    def _joint_producer(self, position: int) -> int | None:
+        """The producer whose torch operations include this layer's work (ReLU before a concatenation)."""
+        layer = self._reference.layers[position]
+        if len(layer.inputs) != 1 or layer.inputs[0] not in self.alignment.pairs:
+            return None
+        producer = self._layer_of[layer.inputs[0]]
+        torch_value = self.alignment.pairs[layer.inputs[0]]
+        others = [la for la in self._reference.layers if layer.inputs[0] in la.inputs]
+        if len(others) != 1 or not self._reference.layers[producer].inputs:
+            return None
+        error = self._alone(position, torch_value, frozenset({producer}))
+        if not error.passes:
+            return None
+        self.alignment.pairs[layer.outputs[0]] = self.alignment.pairs.pop(layer.inputs[0])
+        self.alignment.passes_on.pop(layer.outputs[0], None)
+        self.alignment.computed_with[producer] = position
+        result = self.verdicts[position]
+        result.isolated = error
+        result.cumulative = self._one_cumulative(position)
+        return producer
+
+    def _one_cumulative(self, position: int) -> Error | None:
+        value = self._reference.layers[position].outputs[0]
+        torch_value = self.alignment.torch_value(value)
+        if torch_value is None:
+            return None
+        array = self.candidate.run([torch_value], {})[torch_value]
+        return self._compare(position, value, torch_value, array)
+
+    # -- status ------------------------------------------------------------------------------------------------------
+
+    def _conclude(self, position: int) -> None:
+        layer, result = self._reference.layers[position], self.verdicts[position]
+        if not layer.inputs and layer.class_name != "InputLayer":
+            result.status = "declared"
+            result.reason = "does not depend on the model's input: judged in the layers that use it"
+            return
+        partner = self.alignment.computed_with.get(position)
+        if partner is not None:
+            other = self._reference.layers[partner].name
+            result.status, result.isolated, result.cumulative = "declared", None, None
+            result.reason = (
+                f"folded: its kernel is multiplied into the one compared as {other}"
+                if self.alignment.folded.get(position) == partner
+                else f"computed together with {other}"
+            )
+            if layer.name in self._manifest.declared:
+                result.reason = self._manifest.declared[layer.name]
+            return
+        if result.isolated is None or result.cumulative is None:
+            result.status = "unpaired"
+            result.reason = result.reason or (
+                "no torch operation was found for this layer; name it in the manifest: "
+                f'[layers] {layer.name} = "module"'
+            )
+            if layer.name in self._manifest.declared:
+                result.status, result.reason = "declared", self._manifest.declared[layer.name]
+        elif not result.isolated.passes:
+            result.status = "fault"
+        elif not result.cumulative.passes:
+            result.status = "inherited"
+            result.inherits_from = self._guilty(position)
+            if result.inherits_from is None:
+                result.reason = "no layer before it is at fault alone: differences within the limit add up"
+        else:
+            result.status = "pass"
+
+    def _guilty(self, position: int) -> str | None:
+        """Nearest layer at fault that this one is computed from."""
+        seen, pending = {position}, [position]
+        while pending:
+            layer = self._reference.layers[pending.pop(0)]
+            for value in layer.inputs:
+                at = self._layer_of[value]
+                if self.verdicts[at].status == "fault":
+                    return self._reference.layers[at].name
+                if at not in seen:
+                    seen.add(at)
+                    pending.append(at)
+        return None
+
+    def _rounded_layers(self) -> set[int]:
+        """Layers judged by the float32 rule: those a fold rounds, and all that are computed from them."""
+        rounded: set[int] = set()
+        partners = set(self.alignment.folded.values())
+        for position, layer in enumerate(self._reference.layers):
+            if position in partners or any(self._layer_of[v] in rounded for v in layer.inputs):
+                rounded.add(position)
+        return rounded
+
+    # -- pairs that the values correct -------------------------------------------------------------------------------
+
+    def _everything_paired(self) -> dict[int, int]:
+        found = dict(self.alignment.pairs)
+        for value in self.alignment.passes_on:
+            torch_value = self.alignment.torch_value(value)
+            if torch_value is not None:
+                found.setdefault(value, torch_value)
+        return found
+
+    def _repair_pairs(self) -> bool:
+        changed = False
+        for position, result in enumerate(self.verdicts):
+            layer = self._reference.layers[position]
+            if (
+                result.status not in ("fault", "unpaired")
+                or not layer.inputs
+                or layer.outputs[0] in self._reference.outputs
+            ):
+                continue
+            if self._repair(position, frozenset()):
+                changed = True
+            elif layer.outputs[0] in self.alignment.passes_on:
+                consumers = [i for i, la in enumerate(self._reference.layers) if layer.outputs[0] in la.inputs]
+                if len(consumers) == 1 and self._repair(consumers[0], frozenset({position})):
+                    self.alignment.passes_on.pop(layer.outputs[0], None)
+                    self.alignment.computed_with[position] = consumers[0]
+                    changed = True
+        return changed
+
+    def _repair(self, position: int, ignoring: frozenset[int]) -> bool:
+        """Pair a layer with the torch value that gives Keras's output from Keras's input, if there is one."""
+        layer = self._reference.layers[position]
+        value = layer.outputs[0]
+        for torch_value in self._possible(position, ignoring):
+            self.layouts.meet(torch_value, value)
+            if self._alone(position, torch_value, ignoring).passes:
+                self.alignment.pairs[value] = torch_value
+                self.alignment.passes_on.pop(value, None)
+                producer = self.alignment.torch.producer.get(torch_value)
+                if producer is not None and position not in self.alignment.main:
+                    self.alignment.main[position] = producer
+                return True
+        return False
+
+    def _possible(self, position: int, ignoring: frozenset[int]) -> list[int]:
+        """Unpaired torch values of the right size that are computed from what the layer takes, nearest first."""
+        layer, torch = self._reference.layers[position], self.alignment.torch
+        inputs = [v for value in layer.inputs for v in self._sources_of(value, ignoring)]
+        used = set(self.alignment.pairs.values())
+        size = _count(self._reference.shapes[layer.outputs[0]])
+        found = [
+            v
+            for v, shape in self.candidate.trace.shapes.items()
+            if v not in used
+            and v in torch.producer
+            and _count(shape) == size
+            and inputs
+            and all(torch.is_ancestor(i, v) for i in inputs)
+        ]
+        return sorted(found, key=torch.order)[:_MAX_TRIED]
+
+    def _sources_of(self, value: int, ignoring: frozenset[int]) -> list[int]:
+        if self._layer_of[value] in ignoring:
+            return [
+                s for v in self._reference.layers[self._layer_of[value]].inputs for s in self._sources_of(v, ignoring)
+            ]
+        torch_value = self.alignment.torch_value(value)
+        return [] if torch_value is None else [torch_value]
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total

@@ -1,0 +1,208 @@
+"""The manifest, ``kerasdiff.toml``: what the user says about inputs, layers and tolerances."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_kerasdiff.errors import RunError
+
+FILE_NAME = "kerasdiff.toml"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputRule:
+    """How one input is drawn and handed to torch.
+
+    Attributes:
+        layout: Permutation of Keras's axes, "keras" for unchanged, "module:function", or None where not said.
+        shape: Sizes without the batch axis, where the Keras model leaves them free.
+        range: Lowest and highest value of generated probes.
+    """
+
+    layout: tuple[int, ...] | str | None = None
+    shape: tuple[int, ...] | None = None
+    range: tuple[float, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tolerance:
+    """A tolerance of one layer, with the reason that the report repeats."""
+
+    tol: float
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Manifest:
+    """The whole manifest; every part is optional.
+
+    Attributes:
+        path: The file, or None where there is none.
+        torch: ``module:callable`` of the port.
+        inputs: Rule of each input by name; the name "" stands for the only input.
+        layers: Keras layer → (first, last) torch module or operation; equal where one is named.
+        declared: Keras layers or torch parameters without a partner → reason.
+        tolerances: Keras layer → tolerance.
+    """
+
+    path: Path | None = None
+    torch: str | None = None
+    inputs: Mapping[str, InputRule] = dataclasses.field(default_factory=dict)
+    layers: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    declared: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tolerances: Mapping[str, Tolerance] = dataclasses.field(default_factory=dict)
+
+    def rules(self, names: Sequence[str]) -> dict[str, InputRule]:
+        """The rule of each input by its own name.
+
+        Raises:
+            RunError: The manifest names an input that the model does not have, or none where it has several.
+        """
+        if "" in self.inputs:
+            if len(names) > 1:
+                raise RunError(
+                    f"{self.path}: [inputs] must name the input, as [inputs.{names[0]}]: the Keras model has "
+                    f"{len(names)}: {', '.join(names)}"
+                )
+            return {names[0]: self.inputs[""]} if names else {}
+        for name in self.inputs:
+            if name not in names:
+                raise RunError(
+                    f"{self.path}: [inputs.{name}]: the Keras model has no such input; it has {', '.join(names)}"
+                )
+        return dict(self.inputs)
+
+
+def find(keras_model: Path, given: Path | None, rootdir: Path) -> Manifest:
+    """Read the manifest named by the user, else the one beside the model, else the one in rootdir, else an empty one.
+
+    Raises:
+        RunError: The named file is not there, or a manifest is not valid.
+    """
+    if given is not None:
+        if not given.exists():
+            raise RunError(f"{given}: no such file (--kerasdiff-manifest)")
+        return read(given)
+    for folder in (keras_model.parent, rootdir):
+        if (folder / FILE_NAME).exists():
+            return read(folder / FILE_NAME)
+    return Manifest()
+
+
+def read(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        RunError: Not TOML, an unknown key, or a value of the wrong kind; the line names the key.
+    """
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: not TOML: {error}") from None
+    known = {"torch", "inputs", "layers", "declared", "tolerance", "preprocess"}
+    for key in data:
+        if key not in known:
+            raise RunError(f"{path}: unknown key {key!r}; known: {', '.join(sorted(known))}")
+    try:
+        return Manifest(
+            path=path,
+            torch=_text(data["torch"], "torch") if "torch" in data else None,
+            inputs=_inputs(_table(data, "inputs")),
+            layers={name: _span(name, value) for name, value in _table(data, "layers").items()},
+            declared={name: _text(value, f"[declared] {name}") for name, value in _table(data, "declared").items()},
+            tolerances={name: _tolerance(name, value) for name, value in _table(data, "tolerance").items()},
+        )
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from None
+
+
+def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key, {})
+    if not isinstance(value, dict):
+        raise ValueError(f"[{key}] must be a table")
+    return value
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{where} = {value!r}: expected a text")
+    return value
+
+
+def _inputs(table: Mapping[str, Any]) -> dict[str, InputRule]:
+    if table and all(isinstance(value, dict) for value in table.values()):
+        return {name: _input_rule(f"[inputs.{name}]", value) for name, value in table.items()}
+    return {"": _input_rule("[inputs]", table)} if table else {}
+
+
+def _input_rule(where: str, table: Mapping[str, Any]) -> InputRule:
+    for key in table:
+        if key not in ("layout", "shape", "range"):
+            raise ValueError(f"{where}: unknown key {key!r}; known: layout, range, shape")
+    layout = table.get("layout")
+    if isinstance(layout, list):
+        if sorted(layout) != list(range(len(layout))):
+            raise ValueError(f"{where} layout = {layout}: expected a permutation of 0 … {len(layout) - 1}")
+        layout = tuple(layout)
+    elif layout is not None and not (isinstance(layout, str) and (layout == "keras" or ":" in layout)):
+        raise ValueError(
+            f'{where} layout = {layout!r}: expected a permutation such as [0, 3, 1, 2], "keras", or "module:function"'
+        )
+    shape, limits = table.get("shape"), table.get("range")
+    if shape is not None and not (isinstance(shape, list) and all(isinstance(s, int) and s > 0 for s in shape)):
+        raise ValueError(f"{where} shape = {shape!r}: expected a list of sizes without the batch axis")
+    if limits is not None and not (
+        isinstance(limits, list)
+        and len(limits) == 2
+        and all(isinstance(v, int | float) for v in limits)
+        and limits[0] < limits[1]
+    ):
+        raise ValueError(f"{where} range = {limits!r}: expected [lowest, highest]")
+    return InputRule(layout, tuple(shape) if shape else None, (limits[0], limits[1]) if limits else None)
+
+
+def _span(name: str, value: Any) -> tuple[str, str]:
+    if isinstance(value, str):
+        return value, value
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(v, str) for v in value):
+        return value[0], value[1]
+    raise ValueError(f'[layers] {name} = {value!r}: expected a torch module or operation, or ["from", "to"]')
+
+
+def _tolerance(name: str, value: Any) -> Tolerance:
+    if not (
+        isinstance(value, dict)
+        and isinstance(value.get("tol"), int | float)
+        and value["tol"] > 0
+        and isinstance(value.get("reason"), str)
+        and value["reason"].strip()
+    ):
+        raise ValueError(f'[tolerance] {name} = {value!r}: expected {{ tol = 1e-4, reason = "why" }}')
+    return Tolerance(float(value["tol"]), value["reason"])
+
+
+def write(
+    path: Path,
+    layers: Mapping[str, str | tuple[str, str]],
+    declared: Mapping[str, str],
+    layouts: Mapping[str, Sequence[int]],
+    torch: str | None,
+) -> None:
+    """Write an alignment as a manifest that ``read`` takes back, for review."""
+    lines = [f"torch = {json.dumps(torch)}\n"] if torch else []
+    for name, layout in layouts.items():
+        lines += [f"[inputs.{json.dumps(name)}]", f"layout = {list(layout)}\n"]
+    lines.append("[layers]")
+    lines += [
+        f"{json.dumps(name)} = {json.dumps(span if isinstance(span, str) else list(span))}"
+        for name, span in layers.items()
+    ]
+    if declared:
+        lines += ["\n[declared]"] + [f"{json.dumps(name)} = {json.dumps(reason)}" for name, reason in declared.items()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", "utf-8")

@@ -1,0 +1,255 @@
+"""Read a Keras file without Keras: its layers, its inputs and the version that wrote it.
+
+Only h5py, zipfile and json are used, so that collecting tests costs a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_kerasdiff.errors import RunError
+
+Config = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One input of the Keras model.
+
+    Attributes:
+        name: Name of its InputLayer.
+        shape: Shape with the batch axis; None where the size is free.
+        dtype: numpy dtype name stated by the file.
+        vocabulary: Number of valid indices, where the input feeds an Embedding; else None.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    vocabulary: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayerEntry:
+    """One call of one Keras layer as the file lists it: its report name, its class and its config."""
+
+    name: str
+    class_name: str
+    config: Config
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelFile:
+    """What a Keras file says about itself.
+
+    Attributes:
+        path: The file.
+        keras_version: Version that wrote it, for example "2.4.0"; empty where the file does not say.
+        config: The model's config, or None for a file that holds weights only.
+    """
+
+    path: Path
+    keras_version: str
+    config: Config | None
+
+    @property
+    def keras_major(self) -> int:
+        """Major version of the Keras that wrote the file; 2 where it does not say."""
+        head = self.keras_version.split(".")[0]
+        return int(head) if head.isdigit() else 2
+
+    def layers(self) -> list[LayerEntry]:
+        """Every call of every layer, inner models entered, in the order of the file.
+
+        Raises:
+            RunError: The file holds weights only.
+        """
+        if self.config is None:
+            raise RunError(
+                f"{self.path}: holds weights only; name the code that builds the Keras model with "
+                "--kerasdiff-keras=module:callable"
+            )
+        return list(_entries(self.config, ""))
+
+    def inputs(self) -> list[InputSpec]:
+        """The inputs of the model in its own order; empty where the file does not state them."""
+        return _inputs(self.config) if self.config is not None else []
+
+
+def read(path: Path) -> ModelFile:
+    """Read what a Keras file says about itself.
+
+    Raises:
+        RunError: No such file, or not a Keras file; one line that says which.
+
+    Source: legacy HDF5 files keep ``model_config`` and ``keras_version`` as attributes of the root group; a `.keras`
+    archive keeps ``config.json`` and ``metadata.json`` as members (keras/src/saving/saving_lib.py).
+    """
+    if not path.exists():
+        raise RunError(f"{path}: no such file")
+    if path.is_dir():
+        raise RunError(f"{path}: is a folder; SavedModel folders are not read yet: save the model as .h5 or .keras")
+    try:
+        if zipfile.is_zipfile(path):
+            return _read_archive(path)
+        return _read_hdf5(path)
+    except PermissionError:
+        raise RunError(f"{path}: cannot be read: permission denied") from None
+
+
+def _read_hdf5(path: Path) -> ModelFile:
+    import h5py
+
+    with path.open("rb") as stream:
+        signature = stream.read(8)
+    if signature != b"\x89HDF\r\n\x1a\n":
+        raise RunError(f"{path}: not a Keras file: neither HDF5 (.h5, .hdf5) nor a .keras archive")
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+            version = _text(file.attrs.get("keras_version", ""))
+            known = (
+                "model_weights" in file
+                or "layer_names" in file.attrs
+                or "layers" in file
+                or "_layer_checkpoint_dependencies" in file
+            )
+    except (OSError, RuntimeError, KeyError) as error:
+        raise RunError(f"{path}: damaged HDF5 file (truncated?): {_first_line(error)}") from None
+    if text is None:
+        if not known:
+            raise RunError(
+                f"{path}: an HDF5 file, but not one that Keras wrote: it has neither model_config nor layer weights"
+            )
+        return ModelFile(path, version, None)
+    return ModelFile(path, version, _json(path, _text(text), "model_config"))
+
+
+def _read_archive(path: Path) -> ModelFile:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+            if "config.json" not in members:
+                raise RunError(f"{path}: a zip archive without config.json: not a .keras file")
+            config = _json(path, io.TextIOWrapper(archive.open("config.json"), "utf-8").read(), "config.json")
+            version = "3"
+            if "metadata.json" in members:
+                metadata = _json(path, archive.read("metadata.json").decode("utf-8"), "metadata.json")
+                version = str(metadata.get("keras_version", "3"))
+    except (zipfile.BadZipFile, UnicodeDecodeError, OSError, EOFError) as error:
+        raise RunError(f"{path}: damaged .keras archive: {_first_line(error)}") from None
+    return ModelFile(path, version, config)
+
+
+def _json(path: Path, text: str, where: str) -> Config:
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise RunError(f"{path}: {where} is not JSON: {_first_line(error)}") from None
+    if not isinstance(config, dict):
+        raise RunError(f"{path}: {where} is not a JSON object")
+    return config
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def is_model(layer: Config) -> bool:
+    """Whether a layer's config is that of a nested model, whose layers are listed in its place."""
+    config = layer.get("config")
+    return isinstance(config, dict) and isinstance(config.get("layers"), list)
+
+
+def layer_name(layer: Config) -> str:
+    """Name of a layer from its config."""
+    name = layer.get("config", {}).get("name") or layer.get("name")
+    return str(name)
+
+
+def _layer_configs(model: Config) -> list[Config]:
+    config = model.get("config")
+    # Keras before 2.2.3 stored a Sequential's config as the bare list of its layers.
+    layers = config if isinstance(config, list) else (config or {}).get("layers", [])
+    return [layer for layer in layers if isinstance(layer, dict)]
+
+
+def _entries(model: Config, prefix: str) -> Iterator[LayerEntry]:
+    for layer in _layer_configs(model):
+        name = prefix + layer_name(layer)
+        calls = max(1, len(layer.get("inbound_nodes") or []))
+        if is_model(layer):
+            inner = list(_entries(layer, f"{name}/"))
+            for call in range(calls):
+                yield from (LayerEntry(numbered(e.name, call), e.class_name, e.config) for e in inner)
+        elif layer.get("class_name") == "InputLayer":
+            if not prefix:  # the input of an inner model is the output of whatever feeds it
+                yield LayerEntry(name, "InputLayer", layer["config"])
+        else:
+            config = layer.get("config") or {}
+            yield from (LayerEntry(numbered(name, c), str(layer.get("class_name")), config) for c in range(calls))
+
+
+def numbered(name: str, call: int) -> str:
+    """Report name of one call: ``dense``, then ``dense@1``."""
+    return f"{name}@{call}" if call else name
+
+
+def _inputs(model: Config) -> list[InputSpec]:
+    layers = _layer_configs(model)
+    specs: dict[str, InputSpec] = {}
+    for layer in layers:
+        config = layer.get("config", {})
+        shape = config.get("batch_shape") or config.get("batch_input_shape")
+        if shape is not None and (layer.get("class_name") == "InputLayer" or not specs):
+            dtype = config.get("dtype") or "float32"
+            specs[layer_name(layer)] = InputSpec(
+                layer_name(layer),
+                tuple(shape),
+                dtype if isinstance(dtype, str) else "float32",
+                _vocabulary(layer_name(layer), layers),
+            )
+    order = _input_names(model)
+    if order and set(order) <= set(specs):
+        return [specs[name] for name in order]
+    return list(specs.values())
+
+
+def _input_names(model: Config) -> list[str]:
+    config = model.get("config")
+    stated = config.get("input_layers") if isinstance(config, dict) else None
+    return list(_history_names(stated)) if stated else []
+
+
+def _history_names(node: Any) -> Iterator[str]:
+    """Names in ``input_layers``: one ``[name, 0, 0]``, or a list or dict of such."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from _history_names(value)
+    elif isinstance(node, list) and len(node) == 3 and isinstance(node[0], str):
+        yield node[0]
+    elif isinstance(node, list):
+        for value in node:
+            yield from _history_names(value)
+
+
+def _vocabulary(name: str, layers: list[Config]) -> int | None:
+    """Smallest ``input_dim`` of the Embedding layers fed by this input; in a Sequential, of the first layers."""
+    sizes = []
+    for position, layer in enumerate(layers):
+        if layer.get("class_name") != "Embedding":
+            continue
+        nodes = layer.get("inbound_nodes")
+        if f'"{name}"' in json.dumps(nodes) if nodes else position <= 1:
+            sizes.append(int(layer["config"]["input_dim"]))
+    return min(sizes, default=None)

@@ -1,0 +1,193 @@
+"""The one table of options, and the frozen settings made from it.
+
+pytest's flags, its ini keys, the program's arguments and the README's table all come from ``OPTIONS``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_kerasdiff.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """What one run was asked to do. Paths are absolute; every field has the meaning of its row in ``OPTIONS``."""
+
+    keras_model: Path
+    torch: str | None = None
+    keras: str | None = None
+    weights: Path | None = None
+    manifest: Path | None = None
+    write_manifest: Path | None = None
+    tol: float = 1e-5
+    precision: str = "float64"
+    batch: int = 2
+    seed: int = 0
+    device: str = "cpu"
+    inputs: Path | None = None
+    report: Path | None = None
+    trust: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON-serialisable values."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in self._items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Settings:
+        """Rebuild settings from ``to_json``."""
+        paths = {option.name for option in OPTIONS if option.is_path} | {"keras_model"}
+        values: dict[str, Any] = {k: Path(v) if k in paths and v is not None else v for k, v in data.items()}
+        return cls(**values)
+
+    def _items(self) -> list[tuple[str, Any]]:
+        return [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the table.
+
+    Attributes:
+        name: Field of ``Settings``; the flags and the ini key are made from it.
+        meaning: One line of help.
+        convert: Turns the text given by the user into the value; raises ValueError with the valid values.
+        metavar: Placeholder of the value in help texts; empty for a switch.
+    """
+
+    name: str
+    meaning: str
+    convert: Callable[[str], Any]
+    metavar: str
+
+    @property
+    def flag(self) -> str:
+        """The pytest flag, for example ``--kerasdiff-torch``."""
+        return "--kerasdiff-" + self.name.replace("_", "-")
+
+    @property
+    def program_flag(self) -> str:
+        """The program's flag, for example ``--torch``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def ini(self) -> str:
+        """The ini key, for example ``kerasdiff_torch``."""
+        return "kerasdiff_" + self.name
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the value is a path, relative to where it was given."""
+        return self.convert is _path
+
+    @property
+    def default(self) -> Any:
+        """The value when nothing is given."""
+        return Settings.__dataclass_fields__[self.name].default
+
+
+def _path(text: str) -> Path:
+    return Path(text)
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _positive(kind: Callable[[str], Any], text: str) -> Any:
+    value = kind(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("a number greater than 0")
+    return value
+
+
+def _tolerance(text: str) -> float:
+    try:
+        return float(_positive(float, text))
+    except ValueError:
+        raise ValueError("a number greater than 0, such as 1e-5") from None
+
+
+def _batch(text: str) -> int:
+    try:
+        return int(_positive(int, text))
+    except ValueError:
+        raise ValueError("a whole number greater than 0") from None
+
+
+def _seed(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise ValueError("a whole number, 0 or greater")
+    return value
+
+
+def _precision(text: str) -> str:
+    if text not in ("float64", "float32"):
+        raise ValueError("float64 or float32")
+    return text
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "1", "yes", "false", "0", "no"):
+        raise ValueError("true or false")
+    return text.lower() in ("true", "1", "yes")
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("torch", "`module:callable` that returns the nn.Module to judge", _text, "SPEC"),
+    Option(
+        "keras",
+        "`module:callable` that builds the Keras model, where the file holds weights only",
+        _text,
+        "SPEC",
+    ),
+    Option("weights", "state dict (`.pt` or `.safetensors`) loaded strictly into the module", _path, "PATH"),
+    Option(
+        "manifest",
+        "layer map, layouts, tolerances; default: kerasdiff.toml beside the model, then rootdir",
+        _path,
+        "PATH",
+    ),
+    Option("write_manifest", "write the alignment found as a manifest", _path, "PATH"),
+    Option("tol", "tolerance of every layer", _tolerance, "X"),
+    Option("precision", "arithmetic of both sides: float64 or float32", _precision, "NAME"),
+    Option("batch", "number of probe inputs per batch", _batch, "N"),
+    Option("seed", "seed of the probe inputs", _seed, "N"),
+    Option("device", "torch device of the port", _text, "NAME"),
+    Option("inputs", "real probe inputs (`.npy` or `.npz`) instead of generated ones", _path, "PATH"),
+    Option("report", "folder that receives report.json", _path, "DIR"),
+    Option("trust", "run code stored in the model file", _switch, ""),
+)
+
+
+def resolve(keras_model: str, given: Mapping[str, str | None], folder: Path, program: bool = False) -> Settings:
+    """Turn texts given by the user into settings.
+
+    Args:
+        keras_model: Path of the Keras file.
+        given: Text of each option by name; missing or None where it was not given.
+        folder: Folder that relative paths refer to.
+        program: Name options as the program does in error messages, not as pytest does.
+
+    Raises:
+        RunError: A value is not valid; the line names the option, the value received and the valid ones.
+    """
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        text = given.get(option.name)
+        if text is None or text == "":
+            continue
+        try:
+            value = option.convert(text)
+        except ValueError as error:
+            flag = option.program_flag if program else option.flag
+            raise RunError(f"{flag}: got {text!r}, expected {error}") from None
+        values[option.name] = (folder / value).resolve() if isinstance(value, Path) else value
+    return Settings(keras_model=(folder / keras_model).resolve(), **values)

@@ -1,0 +1,129 @@
+"""pytest's hooks: they translate and nothing else. Importing this module loads the standard library and pytest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_kerasdiff import options
+from pytest_kerasdiff.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_kerasdiff.session import KerasdiffSession
+
+SESSION: pytest.StashKey[KerasdiffSession] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the flags and ini keys, made from the table of options."""
+    group = parser.getgroup("kerasdiff", "prove a PyTorch port of a Keras model equal")
+    group.addoption(
+        "--keras-model",
+        action="append",
+        metavar="PATH",
+        help="Keras file (.h5, .hdf5, .keras) whose port is judged; repeatable",
+    )
+    parser.addini("keras_model", "Keras files whose ports are judged, one a line", type="linelist")
+    for option in options.OPTIONS:
+        if option.metavar:
+            group.addoption(option.flag, dest=option.ini, metavar=option.metavar, help=option.meaning)
+        else:
+            group.addoption(option.flag, dest=option.ini, action="store_const", const="true", help=option.meaning)
+        parser.addini(option.ini, option.meaning)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the comparison of every model, unless nothing will be run."""
+    config.addinivalue_line("markers", "kerasdiff: a test generated for a layer of a Keras model")
+    given = config.getoption("keras_model")
+    models = given or config.getini("keras_model")
+    if not models:
+        return
+    from pytest_kerasdiff import session
+
+    base = config.invocation_params.dir if given else config.rootpath
+    values = {option.name: _value(config, option) for option in options.OPTIONS}
+    try:
+        made = session.KerasdiffSession(
+            config, [options.resolve(m, values, base) for m in models], explicit=bool(given)
+        )
+        config.stash[SESSION] = made
+        made.start()
+    except RunError as error:
+        _close(config)
+        raise pytest.UsageError(str(error)) from None
+
+
+def _value(config: pytest.Config, option: options.Option) -> str | None:
+    text: str | None = config.getoption(option.ini)
+    if text is None:
+        text = config.getini(option.ini) or None
+        if text is not None and option.is_path:
+            text = str(config.rootpath / text)  # a path in the ini refers to rootdir
+    return text
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what is still running."""
+    _close(config)
+
+
+def _close(config: pytest.Config) -> None:
+    session = config.stash.get(SESSION, None)
+    if session is not None:
+        session.close()
+        del config.stash[SESSION]
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Make the tests of a Keras file that is to be judged."""
+    session = parent.config.stash.get(SESSION, None)
+    if session is None or file_path not in session.models:
+        return None
+    from pytest_kerasdiff.items import ModelCollector
+
+    try:
+        return ModelCollector.from_parent(parent, path=file_path)
+    except RunError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
+    """Wait for the reports before the first test, so that a run that cannot be made is a usage error."""
+    own = session.config.stash.get(SESSION, None)
+    if own is not None and not session.config.option.collectonly and not session.testsfailed:
+        try:
+            own.wait([item.nodeid for item in session.items] if session.items else None)
+        except RunError as error:
+            raise pytest.UsageError(str(error)) from None
+    return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker where the reports will be."""
+    session = node.config.stash.get(SESSION, None)
+    if session is not None:
+        node.workerinput["kerasdiff_folders"] = session.folders()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name the models, their ports, the precision and the tolerance."""
+    session = config.stash.get(SESSION, None)
+    return session.header() if session is not None else []
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the verdict of every model, faults first."""
+    session = terminalreporter.config.stash.get(SESSION, None)
+    if session is None:
+        return
+    for title, lines in session.summaries():
+        terminalreporter.write_sep("=", f"kerasdiff {title}")
+        for line in lines:
+            terminalreporter.write_line(line)

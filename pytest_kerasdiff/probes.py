@@ -1,0 +1,105 @@
+"""Probe inputs: what both models are fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.manifest import InputRule
+from pytest_kerasdiff.modelfile import InputSpec
+
+FREE_SIZE_DEFAULT = 32
+"""Size given to a free axis where the manifest states no shape: large enough for five stages of stride 2."""
+
+
+def draw(
+    specs: Sequence[InputSpec], rules: Mapping[str, InputRule], batch: int, seed: int
+) -> list[npt.NDArray[np.generic]]:
+    """Draw one batch for every input: random, signed, non-constant; indices within the vocabulary.
+
+    Args:
+        specs: The model's inputs.
+        rules: The manifest's rule of each input by name.
+        batch: Number of samples; a batch size fixed by the model wins.
+        seed: Seed of the generator.
+
+    Returns:
+        One array of shape (batch, ...) for each input: float64, or int64 for integer inputs.
+
+    Raises:
+        RunError: A stated shape does not fit the model.
+    """
+    generator = np.random.default_rng(seed)
+    arrays: list[npt.NDArray[np.generic]] = []
+    for spec in specs:
+        rule = rules.get(spec.name, InputRule())
+        shape = sizes(spec, rule, batch)
+        if spec.vocabulary is not None or np.issubdtype(np.dtype(_numpy_name(spec.dtype)), np.integer):
+            low, high = (int(v) for v in rule.range) if rule.range else (0, spec.vocabulary or 2)
+            arrays.append(generator.integers(low, high, shape, dtype=np.int64))
+        elif rule.range:
+            arrays.append(generator.uniform(rule.range[0], rule.range[1], shape))
+        else:
+            arrays.append(generator.standard_normal(shape))
+    return arrays
+
+
+def sizes(spec: InputSpec, rule: InputRule, batch: int) -> tuple[int, ...]:
+    """Concrete shape of one input: the model's sizes, the manifest's where the model leaves them free."""
+    free = spec.shape[1:]
+    if rule.shape is not None:
+        stated = tuple(rule.shape)
+        if len(stated) != len(free) or any(f is not None and f != s for f, s in zip(free, stated, strict=True)):
+            raise RunError(
+                f"[inputs] shape = {list(stated)}: input {spec.name!r} of the Keras model takes {list(free)}"
+                " (null = any size)"
+            )
+    else:
+        stated = tuple(FREE_SIZE_DEFAULT if size is None else size for size in free)
+    return (spec.shape[0] or batch, *stated)
+
+
+def load(path: Path, specs: Sequence[InputSpec]) -> list[npt.NDArray[np.generic]]:
+    """Read real probe inputs: one array (`.npy`), or one for each input by name or in order (`.npz`).
+
+    Raises:
+        RunError: The file is not there, is not one of these, or does not fit the model's inputs.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file (--kerasdiff-inputs)") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(f"{path}: not a .npy or .npz file without pickles: {error}") from None
+    if isinstance(loaded, np.ndarray):
+        arrays = [loaded]
+    else:
+        names = [spec.name for spec in specs]
+        arrays = [loaded[n] for n in names] if set(names) <= set(loaded.files) else [loaded[n] for n in loaded.files]
+    if len(arrays) != len(specs):
+        raise RunError(
+            f"{path}: holds {len(arrays)} arrays, the Keras model takes {len(specs)} inputs: "
+            f"{', '.join(spec.name for spec in specs)}"
+        )
+    for spec, array in zip(specs, arrays, strict=True):
+        expected = spec.shape
+        if len(expected) != array.ndim or any(
+            e is not None and e != s for e, s in zip(expected, array.shape, strict=True)
+        ):
+            raise RunError(f"{path}: shape {array.shape} does not fit input {spec.name!r} of shape {expected}")
+    return [
+        array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) and _is_index(spec) else np.float64)
+        for spec, array in zip(specs, arrays, strict=True)
+    ]
+
+
+def _is_index(spec: InputSpec) -> bool:
+    return spec.vocabulary is not None or "int" in spec.dtype
+
+
+def _numpy_name(dtype: str) -> str:
+    return "float32" if dtype in ("bfloat16", "string") else dtype

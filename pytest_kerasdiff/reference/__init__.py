@@ -1,0 +1,1 @@
+"""The reference process: the only code that imports Keras."""

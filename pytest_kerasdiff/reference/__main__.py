@@ -1,0 +1,79 @@
+"""Entry of the reference process."""
+
+from __future__ import annotations
+
+import platform
+
+from pytest_kerasdiff import child, manifest, modelfile, probes
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.modelfile import InputSpec
+
+
+def work(job: child.Job) -> None:
+    """Load the Keras model, run it on the probe inputs and write the reference trace."""
+    from pytest_kerasdiff.reference import loader, recorder
+    from pytest_kerasdiff.tracefile import TraceWriter
+
+    settings = job.settings
+    file = modelfile.read(settings.keras_model)
+    keras = loader.import_keras(file)
+    import tensorflow
+
+    model = loader.load(keras, file, settings)
+    inputs = file.inputs() if file.config is not None and settings.keras is None else _built_inputs(model)
+    rules = manifest.find(settings.keras_model, settings.manifest, job.rootdir).rules([s.name for s in inputs])
+    arrays = (
+        probes.load(settings.inputs, inputs)
+        if settings.inputs
+        else probes.draw(inputs, rules, settings.batch, settings.seed)
+    )
+    writer = TraceWriter(job.folder / child.REFERENCE_TRACE)
+    recording = recorder.Recorder(model, keras, writer, tensorflow)
+    try:
+        outputs = recording.record([s.name for s in inputs], arrays)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        shapes = ", ".join(f"{s.name} {a.shape}" for s, a in zip(inputs, arrays, strict=True))
+        raise RunError(
+            f"{file.path}: Keras raised on the probe inputs ({shapes}): {type(error).__name__}: {reason}; "
+            "where the model leaves sizes free, state them in the manifest: [inputs] shape = […]"
+        ) from error
+    notes = []
+    stated = {loader.dtype_name(layer.get("config", {}).get("dtype")) for layer in _configs(file.config)}
+    reduced = sorted(d for d in stated if d and "16" in d)
+    if reduced:
+        notes.append(f"the file's dtype policy is {', '.join(reduced)}; judged in {settings.precision}")
+    writer.close(
+        recording.layers,
+        outputs,
+        recording.weights,
+        {
+            keras.__name__: keras.__version__,
+            "tensorflow": tensorflow.__version__,
+            "python": platform.python_version(),
+            "keras_file_version": file.keras_version,
+        },
+        notes,
+    )
+
+
+def _configs(config: modelfile.Config | None) -> list[modelfile.Config]:
+    layers = (config or {}).get("config", {})
+    layers = layers.get("layers", []) if isinstance(layers, dict) else layers
+    return [layer for layer in layers if isinstance(layer, dict)]
+
+
+def _built_inputs(model: object) -> list[InputSpec]:
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        raise RunError(
+            "--kerasdiff-keras: the model it returned has no inputs yet: build it (model.build(shape), or "
+            "call it once) before returning it"
+        )
+    return [
+        InputSpec(str(t.name).split(":")[0], tuple(t.shape), str(getattr(t.dtype, "name", t.dtype))) for t in tensors
+    ]
+
+
+if __name__ == "__main__":
+    child.main("reference", work)

@@ -1,0 +1,163 @@
+"""Build the Keras model in the run's precision, from the file's config and weights."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pytest_kerasdiff import specs
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.modelfile import ModelFile
+from pytest_kerasdiff.options import Settings
+
+
+def import_keras(file: ModelFile) -> ModuleType:
+    """Import the Keras that reads the file: tf_keras for files of Keras 2, Keras 3 else.
+
+    Of 30 Keras 2 files of different kinds tf_keras read 29, Keras 3 seven. A hard_sigmoid in a Keras 2 file means
+    0.2x + 0.5 only to tf_keras. Where tf_keras is missing, Keras 3 tries.
+
+    Raises:
+        RunError: No Keras is installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the reference is defined on CPU
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    names = ["keras"] if file.keras_major >= 3 else ["tf_keras", "keras"]
+    for name in names:
+        if name == "keras":
+            os.environ["KERAS_BACKEND"] = "tensorflow"
+        with contextlib.suppress(ImportError):
+            return __import__(name)
+    extra = "tensorflow" if file.keras_major >= 3 else "tf-keras"
+    raise RunError(f"{file.path}: needs {names[0]}, which is not installed: pip install 'pytest-kerasdiff[{extra}]'")
+
+
+def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
+    """Return the model with its weights, computing in the run's precision, inference only.
+
+    Raises:
+        RunError: Keras cannot build the model or load the weights; the line carries Keras's reason.
+    """
+    keras.backend.set_floatx(settings.precision)
+    if settings.keras is not None:
+        model = specs.call(
+            specs.load(settings.keras, "--kerasdiff-keras"), file.path, settings.keras, "--kerasdiff-keras"
+        )
+        if not isinstance(model, keras.Model):
+            raise RunError(
+                f"--kerasdiff-keras: {settings.keras} returned {type(model).__name__}, expected a "
+                f"{keras.__name__} Model"
+            )
+        config = {"class_name": type(model).__name__, "config": model.get_config()}
+        if model.get_config().get("layers") is None:
+            return _with_weights(model, file)
+        config["module"] = "keras"
+    elif file.config is not None:
+        config = file.config
+    else:
+        raise RunError(
+            f"{file.path}: holds weights only; name the code that builds the Keras model with "
+            "--kerasdiff-keras=module:callable"
+        )
+    config = with_precision(config, settings.precision)
+    try:
+        with _safe_mode(keras, settings.trust):
+            model = _from_config(keras, config)
+    except Exception as error:
+        reason = _reason(error)
+        hint = (
+            " (add --kerasdiff-trust to run code stored in the file)"
+            if "safe_mode" in str(error) or "Lambda" in reason
+            else ""
+        )
+        raise RunError(
+            f"{file.path}: {keras.__name__} {keras.__version__} cannot build the model: {reason}{hint}"
+        ) from error
+    return _with_weights(model, file)
+
+
+def _with_weights(model: Any, file: ModelFile) -> Any:
+    path = file.path
+    try:
+        model.load_weights(str(_weights_path(path)))
+    except Exception as error:
+        raise RunError(f"{path}: cannot load the weights: {_reason(error)}") from error
+    return model
+
+
+def _weights_path(path: Path) -> Path:
+    """Keras 3 tells the formats apart by the file's ending; a full model in HDF5 counts as legacy ``.h5``."""
+    return path
+
+
+def _from_config(keras: ModuleType, config: dict[str, Any]) -> Any:
+    if keras.__name__ == "tf_keras":
+        import json
+
+        return keras.models.model_from_json(json.dumps(config))
+    if "module" in config:
+        return keras.saving.deserialize_keras_object(config)
+    # A legacy HDF5 file: the config has no module, and its layers are those of Keras 2 or early Keras 3.
+    kinds = {"Sequential": keras.Sequential}
+    return kinds.get(config["class_name"], keras.Model).from_config(config["config"])
+
+
+@contextlib.contextmanager
+def _safe_mode(keras: ModuleType, trust: bool) -> Iterator[None]:
+    """Refuse code stored in the file unless trusted.
+
+    tf_keras runs a Lambda of an HDF5 file even with ``safe_mode=True``; only inside this scope it does not.
+    """
+    if keras.__name__ == "tf_keras":
+        from tf_keras.src.saving.serialization_lib import SafeModeScope
+    else:
+        from keras.src.saving.serialization_lib import SafeModeScope
+    with SafeModeScope(safe_mode=not trust):
+        yield
+
+
+def with_precision(config: dict[str, Any], precision: str) -> dict[str, Any]:
+    """A copy of a model's config in which every floating dtype is ``precision`` and initialisers are zeros.
+
+    The weights come from the file, so random initialisation would only cost time.
+    """
+    changed: dict[str, Any] = _convert(copy.deepcopy(config), precision)
+    return changed
+
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
+
+
+def _convert(node: Any, precision: str) -> Any:
+    if isinstance(node, list):
+        return [_convert(item, precision) for item in node]
+    if not isinstance(node, dict):
+        return node
+    result: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == "dtype" and dtype_name(value) in _FLOATS:
+            result[key] = precision
+        elif key.endswith("_initializer") and value is not None:
+            result[key] = {"class_name": "Zeros", "config": {}}
+        else:
+            result[key] = _convert(value, precision)
+    return result
+
+
+def dtype_name(value: Any) -> str | None:
+    """Name of a dtype or of a dtype policy as configs state them."""
+    if isinstance(value, dict):
+        name = value.get("config", {}).get("name")
+        return str(name) if name else None
+    return value if isinstance(value, str) else None
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:400]

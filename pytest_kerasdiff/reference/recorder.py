@@ -1,0 +1,199 @@
+"""Run the Keras model once, eagerly, and write the output of every layer."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pytest_kerasdiff.modelfile import numbered
+from pytest_kerasdiff.trace import Array, Layer
+from pytest_kerasdiff.tracefile import TraceWriter
+
+
+def listed_layers(model: Any, keras: ModuleType, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, layer) of every layer of the model, the layers of inner models in their place."""
+    # `operations` also holds what is no Layer: `keras.ops` calls of a functional model.
+    for layer in getattr(model, "operations", None) or model.layers:
+        path = prefix + layer.name
+        if isinstance(layer, keras.Model) and layer.layers and hasattr(layer, "get_config"):
+            yield from listed_layers(layer, keras, f"{path}/")
+        elif type(layer).__name__ != "InputLayer":
+            yield path, layer
+
+
+class Recorder:
+    """Wraps the calls of all listed layers while one pass runs, and writes what they give.
+
+    Only calls of listed layers are steps: what a layer calls inside itself is its own business. Calling an inner model
+    is no step either; its layers are.
+    """
+
+    def __init__(self, model: Any, keras: ModuleType, writer: TraceWriter, tensorflow: ModuleType) -> None:
+        """Prepare to record one pass of ``model``."""
+        self._model, self._keras, self._writer, self._tf = model, keras, writer, tensorflow
+        self._paths = {id(layer): (path, layer) for path, layer in listed_layers(model, keras)}
+        self._numbers: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._calls: Counter[str] = Counter()
+        self._next = 0
+        self._inside: Any = None
+        self.layers: list[Layer] = []
+        self.weights: dict[tuple[str, str], Array] = {}
+
+    def record(self, names: Sequence[str], arrays: Sequence[Array]) -> list[int]:
+        """Run the model on the probe inputs.
+
+        Args:
+            names: Names of the model's inputs in its order.
+            arrays: Probe inputs in the same order.
+
+        Returns:
+            The model's outputs as numbers of values.
+        """
+        tensors = [
+            self._tf.constant(a if np.issubdtype(a.dtype, np.integer) else a.astype(self._keras.backend.floatx()))
+            for a in arrays
+        ]
+        for name, tensor in zip(names, tensors, strict=True):
+            self.layers.append(Layer(name, "InputLayer", {"name": name}, (), (self._new(tensor),)))
+        originals = self._patch()
+        try:
+            result = self._model(tensors[0] if len(tensors) == 1 else self._structured(names, tensors), training=False)
+        finally:
+            for owner, call in originals:
+                owner.__call__ = call
+        numbers = [self._known(tensor) for tensor in self._tensors(result)]
+        if None in numbers:
+            raise ValueError("an output of the model is not the output of any of its layers")
+        return [number for number in numbers if number is not None]
+
+    def _structured(self, names: Sequence[str], tensors: Sequence[Any]) -> Any:
+        struct = getattr(self._model, "_inputs_struct", None) or getattr(self._model, "_nested_inputs", None)
+        if isinstance(struct, dict):
+            by_name = dict(zip(names, tensors, strict=True))
+            return {key: by_name[key] if key in by_name else tensors[i] for i, key in enumerate(struct)}
+        return list(tensors)
+
+    def _patch(self) -> list[tuple[Any, Any]]:
+        owners = [self._keras.layers.Layer]
+        if hasattr(self._keras, "Operation"):
+            owners.append(self._keras.Operation)
+        originals = []
+        for owner in owners:
+            call = owner.__call__
+            originals.append((owner, call))
+            owner.__call__ = self._wrap(call)
+        return originals
+
+    def _wrap(self, call: Any) -> Any:
+        recorder = self
+
+        def wrapped(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            known = recorder._paths.get(id(layer))
+            if known is None or recorder._inside is not None:
+                return call(layer, *args, **kwargs)
+            recorder._inside = layer
+            try:
+                result = call(layer, *args, **kwargs)
+            finally:
+                recorder._inside = None
+            return recorder._step(known[0], layer, args, kwargs, result)
+
+        return wrapped
+
+    def _step(self, path: str, layer: Any, args: Any, kwargs: Any, result: Any) -> Any:
+        taken = self._tensors((args, kwargs))
+        same = {id(tensor) for tensor in taken}
+        # Dropout and linear activations return the very tensor they were given; a value needs an identity of its own.
+        result = self._tf.nest.map_structure(lambda t: self._copy(t) if id(t) in same else t, result)
+        name = numbered(path, self._calls[path])
+        self._calls[path] += 1
+        weights = self._weights(path, layer)
+        # What no layer gave does not depend on the model's input (positions made by arange): it is no input of a step.
+        inputs = tuple(number for number in map(self._known, taken) if number is not None)
+        outputs = tuple(self._new(tensor, bool(inputs)) for tensor in self._tensors(result))
+        self.layers.append(
+            Layer(name, type(layer).__name__, self._config(layer, args, kwargs), inputs, outputs, weights)
+        )
+        return result
+
+    def _copy(self, tensor: Any) -> Any:
+        copied = self._tf.identity(tensor)
+        if getattr(tensor, "_keras_mask", None) is not None:
+            copied._keras_mask = tensor._keras_mask
+        return copied
+
+    def _weights(self, path: str, layer: Any) -> tuple[str, ...]:
+        variables = list(getattr(layer, "weights", ()))
+        names = _short_names([str(getattr(v, "path", v.name)).split(":")[0] for v in variables])
+        kept = []
+        for name, variable in zip(names, variables, strict=True):
+            array = np.asarray(variable)
+            if array.dtype.kind == "f" and "seed" not in name:
+                self.weights.setdefault((path, name), array.astype(np.float32))
+                kept.append(name)
+        return tuple(kept)
+
+    def _config(self, layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+        try:
+            config: dict[str, Any] = _plain(layer.get_config())
+        except Exception:  # a custom layer without get_config: only its name is known
+            config = {"name": layer.name}
+        extra = {k: _plain(v) for k, v in kwargs.items() if not self._tensors(v) and k not in ("training", "mask")}
+        positional = [_plain(a) for a in args if not self._tensors(a)]
+        if extra or positional:
+            config["call"] = {"args": positional, "kwargs": extra}
+        return config
+
+    def _tensors(self, structure: Any) -> list[Any]:
+        return [t for t in self._tf.nest.flatten(structure) if self._tf.is_tensor(t)]
+
+    def _known(self, tensor: Any) -> int | None:
+        """Number of a tensor that an input or a listed layer gave; also of its converted copy."""
+        found = self._numbers.get(id(tensor))
+        if found is not None and found[0]() is tensor:
+            return found[1]
+        array = None
+        for ref, number in self._numbers.values():
+            earlier = ref()
+            if earlier is not None and earlier.shape == tensor.shape:
+                array = np.asarray(tensor) if array is None else array
+                if np.array_equal(np.asarray(earlier), array):
+                    return number
+        return None
+
+    def _new(self, tensor: Any, dependent: bool = True) -> int:
+        number = self._next
+        self._next += 1
+        if dependent:
+            self._numbers[id(tensor)] = (weakref.ref(tensor), number)
+        self._writer.add_value(number, np.asarray(tensor))
+        return number
+
+
+def _short_names(paths: list[str]) -> list[str]:
+    """Shortest endings of the weights' paths that tell them apart: ``kernel``, or ``forward_lstm/lstm_cell/kernel``."""
+    for parts in range(1, 8):
+        names = ["/".join(path.split("/")[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path}#{i}" for i, path in enumerate(paths)]
+
+
+def _plain(value: Any) -> Any:
+    """JSON-serialisable copy of a config value."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)

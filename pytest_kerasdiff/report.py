@@ -1,0 +1,165 @@
+"""The report: the one result of a run, as JSON-serialisable data. Its fields are a contract (``schema``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_kerasdiff import __version__
+from pytest_kerasdiff import manifest as manifest_file
+from pytest_kerasdiff.checks import CheckResult
+from pytest_kerasdiff.feeding import Layout
+from pytest_kerasdiff.judge import Judge, LayerVerdict
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.modelfile import ModelFile
+from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.trace import ReferenceTrace
+from pytest_kerasdiff.verdict import Error
+
+SCHEMA = 1
+Report = dict[str, Any]
+
+
+def build(
+    settings: Settings,
+    spec: str,
+    file: ModelFile,
+    stated: Manifest,
+    reference: ReferenceTrace,
+    judge: Judge,
+    verdicts: Sequence[LayerVerdict],
+    checks: Sequence[CheckResult],
+    timing: Mapping[str, float],
+) -> Report:
+    """Put a finished run into the report's form."""
+    layers = [_layer(reference, judge, position, result) for position, result in enumerate(verdicts)]
+    states = Counter(layer["status"] for layer in layers)
+    compared = states["pass"] + states["fault"] + states["inherited"]
+    failing = states["fault"] + states["inherited"] + states["unpaired"]
+    failed_checks = [c for c in checks if c.status == "fail"]
+    trace = judge.candidate.trace
+    return {
+        "schema": SCHEMA,
+        "verdict": "pass" if compared and not failing and not failed_checks else "fail",
+        "keras_model": str(file.path),
+        "torch": spec,
+        "precision": settings.precision,
+        "tolerance": settings.tol,
+        "layers": layers,
+        "checks": [dataclasses.asdict(c) for c in checks],
+        "repaired": None,
+        "summary": {
+            "layers": len(layers),
+            "passed": states["pass"],
+            "faults": states["fault"],
+            "inherited": states["inherited"],
+            "unpaired": states["unpaired"],
+            "declared": states["declared"],
+            "checks": len(checks),
+            "checks_failed": len(failed_checks),
+        },
+        "inputs": {
+            name: {
+                "layout": layout.describe(),
+                "shape": list(reference.shapes[value]),
+                "seed": settings.seed,
+                "source": str(settings.inputs) if settings.inputs else "generated",
+            }
+            for (name, layout), value in zip(judge.layouts_used.items(), reference.inputs, strict=True)
+        },
+        "notes": [*reference.notes, *trace.notes, *judge.notes],
+        "unused_parameters": _unused(judge, stated),
+        "environment": {
+            "pytest_kerasdiff": __version__,
+            **reference.environment,
+            **trace.environment,
+            "cpu_count": os.cpu_count(),
+            "machine": platform.machine(),
+        },
+        "timing": dict(timing),
+    }
+
+
+def _layer(reference: ReferenceTrace, judge: Judge, position: int, result: LayerVerdict) -> dict[str, Any]:
+    layer, alignment = reference.layers[position], judge.alignment
+    value = alignment.pairs.get(layer.outputs[0])
+    span = alignment.span(value) if value is not None else []
+    operations = judge.candidate.trace.operations
+    main = alignment.main.get(position, span[-1] if span else None)
+    return {
+        "name": layer.name,
+        "class": layer.class_name,
+        "torch": operations[main].name if main is not None else None,
+        "operations": [operations[i].op for i in span],
+        "source": operations[main].source if main is not None else None,
+        "matched_by": alignment.methods.get(position, "graph"),
+        "status": result.status,
+        "reason": result.reason,
+        "isolated": _error(result.isolated),
+        "isolated_from_cumulative": result.isolated_is_cumulative,
+        "cumulative": _error(result.cumulative),
+        "inherits_from": result.inherits_from,
+        "causes": [],
+    }
+
+
+def _error(error: Error | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    numbers = {
+        "max_abs": error.max_abs,
+        "scale": error.scale,
+        "limit": error.limit,
+        "got": error.got,
+        "expected": error.expected,
+        "differing": error.differing,
+    }
+    return {
+        **{key: value if math.isfinite(value) else None for key, value in numbers.items()},
+        "worst": list(error.worst),
+        "reason": error.reason,
+        "passes": error.passes,
+    }
+
+
+def _unused(judge: Judge, stated: Manifest) -> dict[str, str]:
+    """Torch parameters that no operation of the run took, with the reason where the manifest states one."""
+    trace = judge.candidate.trace
+    used = {origin for op in trace.operations for number in op.constants for origin in trace.constants[number].origins}
+    return {
+        name: stated.declared.get(name, "")
+        for name in trace.parameters
+        if name not in used and not name.endswith("num_batches_tracked")
+    }
+
+
+def write_manifest(
+    path: Path, spec: str, reference: ReferenceTrace, judge: Judge, layouts: Mapping[str, Layout]
+) -> None:
+    """Write the alignment of a run as a manifest."""
+    layers: dict[str, str | tuple[str, str]] = {}
+    operations = judge.candidate.trace.operations
+    for layer in reference.layers:
+        value = judge.alignment.pairs.get(layer.outputs[0])
+        span = judge.alignment.span(value) if value is not None else []
+        if span:
+            first, last = operations[span[0]].name, operations[span[-1]].name
+            layers[layer.name] = first if first == last else (first, last)
+    declared = {
+        layer.name: result.reason
+        for layer, result in zip(reference.layers, judge.verdicts, strict=True)
+        if result.status == "declared"
+    }
+    manifest_file.write(
+        path,
+        layers,
+        declared,
+        {name: layout.permutation for name, layout in layouts.items() if layout.permutation},
+        spec,
+    )

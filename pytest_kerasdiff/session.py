@@ -1,0 +1,140 @@
+"""The comparisons of one pytest session: started early, waited for once, looked up by the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_kerasdiff import child, modelfile, supervisor, text
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.options import Settings
+
+Report = Mapping[str, Any]
+
+
+class KerasdiffSession:
+    """What the hooks share: the models' settings, their runs, their reports."""
+
+    def __init__(self, config: pytest.Config, settings: Sequence[Settings], *, explicit: bool) -> None:
+        """Check that every model can be read, and have its tests collected.
+
+        Args:
+            config: pytest's configuration.
+            settings: One for each model.
+            explicit: The models were named on the command line, not in the ini.
+
+        Raises:
+            RunError: A model file cannot be read, or is named twice.
+        """
+        self._config = config
+        self.models = {s.keras_model: s for s in settings}
+        if len(self.models) < len(settings):
+            raise RunError("--keras-model: the same file is named twice")
+        self.files = {path: modelfile.read(path) for path in self.models}
+        self._runs: dict[Path, supervisor.Run] = {}
+        self._reports: dict[Path, Report] = {}
+        self._worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+        self._add_arguments(explicit)
+
+    def _add_arguments(self, explicit: bool) -> None:
+        """Collect the models as if their files had been named; a model of the ini only where no argument says else."""
+        by_hand = self._config.args_source is pytest.Config.ArgsSource.ARGS
+        if by_hand and not explicit:
+            return
+        named = {argument.split("::")[0] for argument in self._config.args}
+        folder = self._config.invocation_params.dir
+        for path in self.models:
+            if not any((folder / name).resolve() == path for name in named):
+                self._config.args.append(str(path))
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start both processes of every model; not in xdist's workers, and not where nothing will be run."""
+        option = self._config.option
+        if (
+            self._worker is not None
+            or option.collectonly
+            or option.help
+            or option.version
+            or getattr(option, "showfixtures", False)
+            or getattr(option, "markers", False)
+        ):
+            return
+        for argument in (str(self._config.invocation_params.dir), str(self._config.rootpath)):
+            if argument not in sys.path:
+                sys.path.append(argument)
+        for path, settings in self.models.items():
+            self._runs[path] = supervisor.Run(settings, self._config.rootpath)
+
+    def folders(self) -> dict[str, str]:
+        """Folder of each model's run, for xdist's workers."""
+        return {str(path): str(run.folder) for path, run in self._runs.items()}
+
+    def wait(self, nodeids: Sequence[str] | None) -> None:
+        """Wait for the reports of the models that have tests to run.
+
+        Args:
+            nodeids: Node ids selected, or None where only the workers know.
+
+        Raises:
+            RunError: A run could not be made.
+        """
+        for path, run in self._runs.items():
+            name = path.name + "::"
+            if nodeids is not None and not any(name in nodeid for nodeid in nodeids):
+                continue
+            report = run.wait()
+            self._reports[path] = report
+            folder = self.models[path].report
+            if folder is not None:
+                supervisor.publish(report, folder if len(self.models) == 1 else folder / path.stem)
+
+    def report(self, path: Path) -> Report:
+        """The report of a model.
+
+        Raises:
+            RunError: It is not there: the run was not made in this session.
+        """
+        if path not in self._reports and self._worker is not None:
+            folder = Path(self._worker.get("kerasdiff_folders", {}).get(str(path), os.devnull))
+            file = folder / child.REPORT
+            if not file.exists():
+                raise RunError(
+                    f"{path}: the report of the controlling pytest process is not at {file}; workers on other "
+                    "hosts cannot read it: run the model's tests on this host"
+                )
+            self._reports[path] = json.loads(file.read_text("utf-8"))
+        if path not in self._reports:
+            raise RunError(f"{path}: was not compared in this session")
+        return self._reports[path]
+
+    def close(self) -> None:
+        """End all processes and remove their folders."""
+        for run in self._runs.values():
+            run.close()
+        self._runs.clear()
+
+    # -- words -------------------------------------------------------------------------------------------------------
+
+    def header(self) -> list[str]:
+        """Lines of pytest's header."""
+        return [
+            f"kerasdiff: {os.path.relpath(path, self._config.invocation_params.dir)} "
+            f"(Keras {file.keras_version or '?'}) "
+            f"against {self.models[path].torch or 'the port named in the manifest'}, "
+            f"precision {self.models[path].precision}, tolerance {self.models[path].tol:g}"
+            for path, file in self.files.items()
+        ]
+
+    def summaries(self) -> Iterator[tuple[str, list[str]]]:
+        """(model, lines) of each report."""
+        for path, report in self._reports.items():
+            if self._worker is None:
+                yield path.name, [*text.header(report), *text.summary(report)]

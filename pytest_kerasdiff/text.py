@@ -1,0 +1,119 @@
+"""The report as text for a terminal: a block for a layer at fault, and the summary of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Layer = Mapping[str, Any]
+
+
+def header(report: Mapping[str, Any]) -> list[str]:
+    """What was compared with what, and how."""
+    environment = report["environment"]
+    keras = next((f"{name} {environment[name]}" for name in ("keras", "tf_keras") if name in environment), "")
+    lines = [
+        f"{report['keras_model']} ({keras}) against {report['torch']} (torch {environment.get('torch', '?')})",
+        f"precision {report['precision']}, tolerance {report['tolerance']:g}, inputs "
+        + ", ".join(f"{name} {tuple(i['shape'])} given as {i['layout']}" for name, i in report["inputs"].items()),
+    ]
+    return lines + [f"note: {note}" for note in report["notes"]]
+
+
+def layer_block(layer: Layer) -> str:
+    """Why a layer fails: where, how much, against which limit, and what to do next."""
+    if layer["status"] == "inherited":
+        origin = f"inherits from {layer['inherits_from']}" if layer["inherits_from"] else layer["reason"]
+        return f"{_title(layer)}\n  {origin}: cumulative {_measure(layer['cumulative'])}, isolated within the limit"
+    lines = [_title(layer)]
+    if layer["status"] == "unpaired":
+        return "\n".join([*lines, f"  unpaired     {layer['reason']}"])
+    isolated, cumulative = layer["isolated"], layer["cumulative"]
+    mark = "✗ at fault" if layer["status"] == "fault" else "✓"
+    lines.append(f"  isolated     {_measure(isolated)}      limit {_number(isolated['limit'])}     {mark}")
+    lines.append(f"  cumulative   {_measure(cumulative)}")
+    if not isolated["reason"]:
+        lines.append(
+            f"  where        worst at {tuple(isolated['worst'])}: got {_number(isolated['got'])}, expected "
+            f"{_number(isolated['expected'])}; {isolated['differing']:.1%} of elements differ"
+        )
+    if layer["reason"]:
+        lines.append(f"  because      {layer['reason']}")
+    if layer["operations"]:
+        lines.append(f"  operations   {' → '.join(layer['operations'])}")
+    lines.append(f"  matched by   {layer['matched_by']}")
+    return "\n".join(lines)
+
+
+def check_block(check: Mapping[str, Any]) -> str:
+    """Why a check fails."""
+    return f"{check['layer']}: {check['check']}\n  {check['message']}"
+
+
+def summary(report: Mapping[str, Any]) -> Iterator[str]:
+    """The run in a few lines: the verdict, layers at fault first, what they caused folded."""
+    counts = report["summary"]
+    failing = [layer for layer in report["layers"] if layer["status"] in ("fault", "unpaired")]
+    worst = _worst(report["layers"])
+    parts = [f"{counts['passed']} of {counts['layers']} layers pass"]
+    if counts["faults"]:
+        parts.append(f"{_count(counts['faults'], 'layer')} at fault")
+    if counts["inherited"]:
+        parts.append(f"{counts['inherited']} {'inherits' if counts['inherited'] == 1 else 'inherit'}")
+    if counts["unpaired"]:
+        parts.append(f"{counts['unpaired']} unpaired")
+    if counts["declared"]:
+        parts.append(f"{counts['declared']} declared")
+    if counts["checks"]:
+        parts.append(f"{counts['checks'] - counts['checks_failed']} of {counts['checks']} checks pass")
+    verdict = "equivalent" if report["verdict"] == "pass" else "NOT equivalent"
+    yield f"{verdict}: {', '.join(parts)}"
+    for layer in failing:
+        yield f"  {layer['status']:<9} {_title(layer)}  {_short(layer)}"
+    for check in report["checks"]:
+        if check["status"] == "fail":
+            yield f"  {check['check']:<9} {check['layer']}: {check['message']}"
+    if worst is not None:
+        name, error = worst
+        yield f"  worst passing layer: {name}, {_number(error['max_abs'])} of limit {_number(error['limit'])}"
+    if report["unused_parameters"]:
+        undeclared = [name for name, reason in report["unused_parameters"].items() if not reason]
+        if undeclared:
+            more = " …" if len(undeclared) > 6 else ""
+            yield f"  torch parameters no operation used: {', '.join(undeclared[:6])}{more}"
+
+
+def _worst(layers: list[Layer]) -> tuple[str, Mapping[str, Any]] | None:
+    def share(error: Mapping[str, Any]) -> float:
+        return float(error["max_abs"] / error["limit"]) if error["limit"] else 0.0
+
+    passing = [(layer["name"], layer["cumulative"]) for layer in layers if layer["status"] == "pass"]
+    return max(passing, key=lambda item: share(item[1]), default=None)
+
+
+def _title(layer: Layer) -> str:
+    target = layer["torch"] or "no torch operation"
+    source = f"  [{layer['source']}]" if layer["source"] else ""
+    return f"{layer['name']} ({layer['class']}) → {target}{source}"
+
+
+def _short(layer: Layer) -> str:
+    if layer["isolated"] is None:
+        return str(layer["reason"])
+    return f"isolated {_measure(layer['isolated'])}, limit {_number(layer['isolated']['limit'])}"
+
+
+def _measure(error: Mapping[str, Any] | None) -> str:
+    if error is None:
+        return "not compared"
+    if error["reason"]:
+        return str(error["reason"])
+    return f"{_number(error['max_abs'])} of scale {_number(error['scale'])}"
+
+
+def _number(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.3g}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

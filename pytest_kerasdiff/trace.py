@@ -1,0 +1,175 @@
+"""Traces: what each side computed, in order, as plain data.
+
+A trace knows no framework. Values are numbered; ``inputs`` and ``outputs`` of a step are numbers of values. The
+reference trace holds the values of every Keras layer; the candidate trace holds the torch program, whose values are
+computed on demand (see ``Candidate``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """One call of one Keras layer.
+
+    Attributes:
+        name: Report name: ``inner/conv``, ``dense@1``.
+        class_name: Keras class.
+        config: The layer's config as the file states it.
+        inputs: Values it took that depend on the model's input, in order.
+        outputs: Values it gave, in order.
+        weights: Names of its weights in Keras's order; the arrays are in ``ReferenceTrace.weights``.
+    """
+
+    name: str
+    class_name: str
+    config: Mapping[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    weights: tuple[str, ...] = ()
+
+    @property
+    def weight_owner(self) -> str:
+        """Name without the call number: calls of a shared layer have the same weights."""
+        return self.name.partition("@")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceTrace:
+    """What Keras computed.
+
+    Attributes:
+        layers: Every call of every layer in execution order, InputLayers first.
+        outputs: The model's outputs.
+        values: Array of each value, in Keras's layout and the run's precision; loaded when asked for.
+        shapes: Shape of each value.
+        weights: float32 array of each weight by (layer, weight).
+        environment: Versions and platform that made the trace.
+        notes: What a reader of the report must know, such as a changed dtype policy.
+    """
+
+    layers: tuple[Layer, ...]
+    outputs: tuple[int, ...]
+    values: Mapping[int, Array]
+    shapes: Mapping[int, tuple[int, ...]]
+    weights: Mapping[tuple[str, str], Array]
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Values of the InputLayers."""
+        return tuple(v for layer in self.layers if layer.class_name == "InputLayer" for v in layer.outputs)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Value:
+    """An argument that is an earlier value."""
+
+    index: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Constant:
+    """An argument that does not depend on the model's input: a parameter, a buffer, or computed from such."""
+
+    index: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConstantData:
+    """A constant of the torch program.
+
+    Attributes:
+        array: Its elements.
+        origins: Names of the parameters and buffers it was computed from; its own name where it is one.
+    """
+
+    array: Array
+    origins: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Operation:
+    """One torch operation that depends on the model's input.
+
+    Attributes:
+        name: Unique name for reports and the manifest: the module's path where the module is this one operation
+            (``b2.conv1``), else path and operation (``b2.add``), with ``@1`` from the second on.
+        op: Name of the operation: ``conv2d``.
+        module: Path of the innermost module that ran it.
+        source: ``file:line`` of the user's code that ran it.
+        inputs: Values it took, in the order of its arguments.
+        constants: Constants it took, in the order of its arguments.
+        outputs: Values it gave.
+        arguments: Every argument by its schema name, tensors as ``Value`` or ``Constant``.
+    """
+
+    name: str
+    op: str
+    module: str
+    source: str
+    inputs: tuple[int, ...]
+    constants: tuple[int, ...]
+    outputs: tuple[int, ...]
+    arguments: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateTrace:
+    """The torch program.
+
+    Attributes:
+        operations: In execution order.
+        inputs: The model's inputs.
+        outputs: The model's outputs, flattened; None for an output that does not depend on the input.
+        shapes: Shape of every value.
+        constants: Constants by number.
+        parameters: Every parameter and buffer of the module by name.
+        environment: Versions and platform.
+        notes: What a reader of the report must know.
+    """
+
+    operations: tuple[Operation, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int | None, ...]
+    shapes: Mapping[int, tuple[int, ...]]
+    constants: Mapping[int, ConstantData]
+    parameters: Mapping[str, Array]
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Candidate(Protocol):
+    """The torch side, as everything above it sees it."""
+
+    @property
+    def trace(self) -> CandidateTrace:
+        """The recorded program."""
+
+    def run(self, outputs: Iterable[int], given: Mapping[int, Array]) -> dict[int, Array]:
+        """Run the part of the program that leads to ``outputs``, with some values replaced.
+
+        Args:
+            outputs: Values wanted.
+            given: Values that are not computed but taken as they are here.
+
+        Raises:
+            ReplayError: An operation raised, for example because a shape does not fit.
+        """
+
+    def stream(self, outputs: Iterable[int], visit: Callable[[int, Array], None]) -> None:
+        """Run the whole program on its recorded inputs and hand over each wanted value as soon as it is there."""
+
+
+class ReplayError(Exception):
+    """Operations run again on other values raised; the text is torch's reason."""

@@ -1,0 +1,97 @@
+"""The reference trace as a file: plain HDF5, written aside and renamed when complete.
+
+Layout: attribute ``header`` of the root (JSON: layers, outputs, environment, notes), datasets ``values/<number>`` and
+``weights/<position of the layer>/<position of the weight>``. Nothing is compressed: activations do not compress.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pytest_kerasdiff.trace import Array, Layer, ReferenceTrace
+
+FORMAT = 1
+
+
+class TraceWriter:
+    """Writes a trace value by value; nothing is at ``path`` until ``close`` has been called."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a temporary file beside ``path``."""
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._file = h5py.File(self._temporary, "w", libver="latest")
+        self._values = self._file.create_group("values")
+
+    def add_value(self, number: int, array: Array) -> None:
+        """Write one value."""
+        self._values.create_dataset(str(number), data=array)
+
+    def close(
+        self,
+        layers: Sequence[Layer],
+        outputs: Sequence[int],
+        weights: Mapping[tuple[str, str], Array],
+        environment: Mapping[str, str],
+        notes: Sequence[str],
+    ) -> None:
+        """Write the rest and put the file in place."""
+        header = {
+            "format": FORMAT,
+            "layers": [[la.name, la.class_name, la.config, la.inputs, la.outputs, la.weights] for la in layers],
+            "outputs": list(outputs),
+            "weights": list(weights),
+            "environment": dict(environment),
+            "notes": list(notes),
+        }
+        # An attribute is limited to 64 KiB in the file's object header; a dataset is not.
+        self._file.create_dataset("header", data=np.frombuffer(json.dumps(header).encode(), np.uint8))
+        group = self._file.create_group("weights")
+        for position, array in enumerate(weights.values()):
+            group.create_dataset(str(position), data=array)
+        self._file.close()
+        os.replace(self._temporary, self._path)
+
+
+class _Stored(Mapping[Any, Array]):
+    """Datasets of a group by key, each read when asked for."""
+
+    def __init__(self, group: h5py.Group, names: Mapping[Any, str]) -> None:
+        self._group, self._names = group, names
+
+    def __getitem__(self, key: Any) -> Array:
+        array: Array = self._group[self._names[key]][()]
+        return np.asarray(array)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read(path: Path) -> ReferenceTrace:
+    """Open a trace file; values and weights are read when asked for."""
+    file = h5py.File(path, "r")
+    header = json.loads(bytes(file["header"][()]))
+    layers = tuple(
+        Layer(name, kind, config, tuple(inputs), tuple(outputs), tuple(weights))
+        for name, kind, config, inputs, outputs, weights in header["layers"]
+    )
+    values = file["values"]
+    return ReferenceTrace(
+        layers,
+        tuple(header["outputs"]),
+        _Stored(values, {int(name): name for name in values}),
+        {int(name): tuple(values[name].shape) for name in values},
+        _Stored(file["weights"], {(la, w): str(i) for i, (la, w) in enumerate(header["weights"])}),
+        header["environment"],
+        tuple(header["notes"]),
+    )

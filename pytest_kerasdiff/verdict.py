@@ -1,0 +1,104 @@
+"""The verdict: each layer judged alone, on Keras's own inputs, and in the ordinary forward pass."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from pytest_kerasdiff.trace import Array
+
+FLOAT32_ROUNDING = 2.0**-24
+"""Half the distance between 1 and the next float32: the relative error of one rounding (IEEE 754 binary32)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Error:
+    """How far an activation is from Keras's.
+
+    Attributes:
+        max_abs: Largest absolute difference; infinite where shapes or non-finite elements differ.
+        scale: Largest absolute value of the reference.
+        limit: What ``max_abs`` may be.
+        worst: Index of the largest difference in Keras's layout.
+        got: Element of the port there.
+        expected: Element of Keras there.
+        differing: Share of elements whose difference is over the limit, 0 … 1.
+        reason: Why there is nothing to subtract (shape, NaN, an operation that raised); empty where there is.
+    """
+
+    max_abs: float
+    scale: float
+    limit: float
+    worst: tuple[int, ...] = ()
+    got: float = 0.0
+    expected: float = 0.0
+    differing: float = 0.0
+    reason: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the activation is within its limit."""
+        return not self.reason and self.max_abs <= self.limit
+
+
+def limit(scale: float, tol: float, rule: str) -> float:
+    """The largest difference that a layer may have.
+
+    Args:
+        scale: Largest absolute value of the layer's reference output.
+        tol: The tolerance asked for.
+        rule: "float64": ``max(tol · min(1, scale), 4 · 2⁻²⁴ · scale)``; the second term is four float32 roundings
+            of the layer's scale, because weights and some Keras constants are float32 whatever the arithmetic.
+            "float32": ``tol · max(1, scale)``.
+    """
+    if rule == "float32":
+        return tol * max(1.0, scale)
+    return max(tol * min(1.0, scale), 4 * FLOAT32_ROUNDING * scale)
+
+
+def compare(candidate: Array, reference: Array, tol: float, rule: str) -> Error:
+    """Compare one activation with Keras's; both in Keras's layout.
+
+    NaN and infinities match only themselves at the same place. Shapes must be equal; nothing is broadcast.
+    """
+    scale = _scale(reference)
+    allowed = limit(scale, tol, rule)
+    if candidate.shape != reference.shape:
+        return failed(f"shape {candidate.shape}, expected {reference.shape}", scale, allowed)
+    if candidate.size == 0:
+        return failed("empty: nothing to compare", scale, allowed)
+    got, expected = candidate.astype(np.float64, copy=False), reference.astype(np.float64, copy=False)
+    strange = ~(np.isfinite(got) & np.isfinite(expected))
+    if strange.any():
+        same = (np.isnan(got) & np.isnan(expected)) | (got == expected)
+        if not same[strange].all():
+            at = np.unravel_index(int(np.argmax(strange & ~same)), got.shape)
+            return dataclasses.replace(
+                failed(f"not finite at the same places: {int((strange & ~same).sum())} elements", scale, allowed),
+                worst=tuple(int(i) for i in at),
+                got=float(got[at]),
+                expected=float(expected[at]),
+            )
+        got, expected = np.where(strange, 0.0, got), np.where(strange, 0.0, expected)
+    difference = np.abs(got - expected)
+    at = np.unravel_index(int(np.argmax(difference)), difference.shape)
+    return Error(
+        float(difference[at]),
+        scale,
+        allowed,
+        tuple(int(i) for i in at),
+        float(got[at]),
+        float(expected[at]),
+        float(np.mean(difference > allowed)),
+    )
+
+
+def failed(reason: str, scale: float = 0.0, allowed: float = 0.0) -> Error:
+    """An error without numbers."""
+    return Error(float("inf"), scale, allowed, reason=reason, differing=1.0)
+
+
+def _scale(reference: Array) -> float:
+    finite = np.abs(reference[np.isfinite(reference)]) if reference.dtype.kind == "f" else np.abs(reference)
+    return float(finite.max(initial=0))
