@@ -170,7 +170,7 @@ def _best(
     stated: Manifest,
     settings: Settings,
 ) -> tuple[Alignment, Judge]:
-    """Align; where axes of equal size leave two layouts open, take the one whose kernels read the axes as Keras's do."""
+    """Align; where axes of equal size leave two layouts open, take that whose kernels read the axes as Keras's do."""
     judges = []
     axes = keras_axes(reference)
     for option in fed:

@@ -18,7 +18,7 @@ from torch import nn
 from model.convert import ConversionError, convert, main, save, statistics_table
 from model.resnet8 import DEFAULT_WEIGHTS, ResNet8
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 # No two sizes are equal, so that no wrong order of axes can fit by accident.
 KERNEL = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)

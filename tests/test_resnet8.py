@@ -18,8 +18,8 @@ from torch import nn
 
 from model.resnet8 import DEFAULT_WEIGHTS, SameConv2d, build, same_padding
 
-ROOT = Path(__file__).parents[2]
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 PRETRAINED = SHARED / "pretrainedResnet.h5"
 CIFAR = SHARED / "cifar10_train_4000.npz"
 DIGITS = DEFAULT_WEIGHTS.with_name("digits_test.npz")
