@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_kerasdiff import verdict
 from pytest_kerasdiff.align.alignment import Alignment
-from pytest_kerasdiff.align.axes import Axes, AxesError
+from pytest_kerasdiff.align.axes import Axes, AxesError, rearrange
 from pytest_kerasdiff.align.layouts import Layouts
 from pytest_kerasdiff.feeding import Layout
 from pytest_kerasdiff.manifest import Manifest
@@ -61,7 +61,7 @@ class Judge:
         self._manifest, self._tol, self._precision = manifest, tol, precision
         self._layer_of = {v: i for i, layer in enumerate(reference.layers) for v in layer.outputs}
         self._input_axes = dict(input_axes)
-        self.layouts = Layouts(reference, candidate, self._input_axes, self._everything_paired())
+        self.layouts = Layouts(reference, candidate, self._input_axes, alignment.pairs)
         self._float32_from = self._rounded_layers()
         self.verdicts: list[LayerVerdict] = []
 
@@ -75,7 +75,7 @@ class Judge:
         for _ in range(4):
             if not self._repair_pairs():
                 break
-            self.layouts = Layouts(self._reference, self.candidate, self._input_axes, self._everything_paired())
+            self.layouts = Layouts(self._reference, self.candidate, self._input_axes, self.alignment.pairs)
             self._judge()
         return self.verdicts
 
@@ -184,7 +184,7 @@ class Judge:
         inside = self.alignment.torch.between(sources, torch_value)
         needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
         try:
-            given = {v: self.layouts.to_torch(self._reference.values[sources[v]], sources[v], v) for v in needed}
+            given = {v: self._for_torch(sources[v], v) for v in needed}
             array = self.candidate.run([torch_value], given)[torch_value]
         except (AxesError, ReplayError, ValueError) as error:
             scale = verdict.compare(
@@ -195,6 +195,18 @@ class Judge:
             ).scale
             return verdict.failed(f"cannot run on Keras's input: {error}", scale)
         return self._compare(position, layer.outputs[0], torch_value, array)
+
+    def _for_torch(self, keras_value: int, torch_value: int) -> Array:
+        """Keras's array of a value as the port would hold it."""
+        array = self._reference.values[keras_value]
+        try:
+            return self.layouts.to_torch(array, keras_value, torch_value)
+        except AxesError:
+            passed_on = self.alignment.passes_on.get(keras_value)
+            if passed_on is None or len(self._reference.shapes[passed_on]) != array.ndim:
+                raise
+            # The port has what the layer was given in its place: its axes are those, one by one.
+            return rearrange(array, self.layouts.keras[passed_on], self.layouts.resolved(torch_value))
 
     def _judge_empty(self, position: int) -> None:
         """A layer without a torch operation is judged as identity; if it is none, together with a neighbour."""
@@ -222,8 +234,6 @@ class Judge:
             result.reason = "no torch operation for this layer"
 
     def _between_keras(self, array: Array, source: int, target: int) -> Array:
-        from pytest_kerasdiff.align.axes import rearrange
-
         return rearrange(array, self.layouts.keras[source], self.layouts.keras[target])
 
     def _joint_consumer(self, position: int) -> int | None:
@@ -236,9 +246,15 @@ class Judge:
                 return None
         if not consumers:
             return None
-        self.alignment.computed_with[position] = consumers[0]
-        self.alignment.passes_on.pop(value, None)
+        self._compute_with(position, consumers[0])
         return consumers[0]
+
+    def _compute_with(self, position: int, partner: int) -> None:
+        """Note that a layer has no value of its own in the port: another layer's operations do its work too."""
+        value = self._reference.layers[position].outputs[0]
+        self.alignment.computed_with[position] = partner
+        self.alignment.passes_on.pop(value, None)
+        self.alignment.pairs.pop(value, None)
 
     def _joint_producer(self, position: int) -> int | None:
         """The producer whose torch operations include this layer's work (ReLU before a concatenation)."""
@@ -253,9 +269,9 @@ class Judge:
         error = self._alone(position, torch_value, frozenset({producer}))
         if not error.passes:
             return None
-        self.alignment.pairs[layer.outputs[0]] = self.alignment.pairs.pop(layer.inputs[0])
+        self._compute_with(producer, position)
+        self.alignment.pairs[layer.outputs[0]] = torch_value
         self.alignment.passes_on.pop(layer.outputs[0], None)
-        self.alignment.computed_with[producer] = position
         result = self.verdicts[position]
         result.isolated = error
         result.cumulative = self._one_cumulative(position)
@@ -332,14 +348,6 @@ class Judge:
 
     # -- pairs that the values correct -------------------------------------------------------------------------------
 
-    def _everything_paired(self) -> dict[int, int]:
-        found = dict(self.alignment.pairs)
-        for value in self.alignment.passes_on:
-            torch_value = self.alignment.torch_value(value)
-            if torch_value is not None:
-                found.setdefault(value, torch_value)
-        return found
-
     def _repair_pairs(self) -> bool:
         changed = False
         for position, result in enumerate(self.verdicts):
@@ -352,11 +360,10 @@ class Judge:
                 continue
             if self._repair(position, frozenset()):
                 changed = True
-            elif layer.outputs[0] in self.alignment.passes_on:
+            elif layer.outputs[0] in self.alignment.passes_on or position in self.alignment.partial:
                 consumers = [i for i, la in enumerate(self._reference.layers) if layer.outputs[0] in la.inputs]
                 if len(consumers) == 1 and self._repair(consumers[0], frozenset({position})):
-                    self.alignment.passes_on.pop(layer.outputs[0], None)
-                    self.alignment.computed_with[position] = consumers[0]
+                    self._compute_with(position, consumers[0])
                     changed = True
         return changed
 
@@ -380,6 +387,7 @@ class Judge:
         layer, torch = self._reference.layers[position], self.alignment.torch
         inputs = [v for value in layer.inputs for v in self._sources_of(value, ignoring)]
         used = set(self.alignment.pairs.values())
+        later = [v for u, v in self.alignment.pairs.items() if self.alignment.keras.is_ancestor(layer.outputs[0], u)]
         size = _count(self._reference.shapes[layer.outputs[0]])
         found = [
             v
@@ -389,6 +397,7 @@ class Judge:
             and _count(shape) == size
             and inputs
             and all(torch.is_ancestor(i, v) for i in inputs)
+            and not any(torch.is_ancestor(x, v) for x in later)
         ]
         return sorted(found, key=torch.order)[:_MAX_TRIED]
 

@@ -28,6 +28,7 @@ class Alignment:
         methods: Position of a layer → "manifest", "weights" or "graph".
         main: Position of a layer → torch operation that stands for it in reports.
         folded: Layers whose weights are multiplied into another layer's, with that layer.
+        partial: Layers whose last primitives (an activation) have no torch operation.
         keras: The Keras side as a graph.
         torch: The torch side as a graph.
     """
@@ -38,6 +39,7 @@ class Alignment:
     methods: dict[int, str]
     main: dict[int, int]
     folded: dict[int, int]
+    partial: set[int]
     keras: Graph
     torch: Graph
 
@@ -160,7 +162,7 @@ def _result(
 ) -> Alignment:
     values = {v for layer in reference.layers for v in layer.outputs}
     pairs = {u: v for u, v in walk.pairs.items() if u in values}
-    result = Alignment(pairs, {}, {}, {}, {}, {}, keras, torch)
+    result = Alignment(pairs, {}, {}, {}, {}, {}, set(), keras, torch)
     folded = {value: anchor.last for anchor in used for value in anchor.folded}
     for position, (layer, chain) in enumerate(zip(reference.layers, chains, strict=True)):
         value = layer.outputs[0]
@@ -182,7 +184,8 @@ def _result(
             assert last is not None
             result.computed_with[position] = result.folded[position] = last.owner
         elif paired:
-            pairs[value] = walk.pairs[paired[-1]]  # its last primitives have no torch operation: judged without them
+            pairs[value] = walk.pairs[paired[-1]]  # judged without its last primitives
+            result.partial.add(position)
         elif inside:
             last = keras.node(folded[inside[-1]])
             assert last is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from pytest_kerasdiff.trace import CandidateTrace, ConstantData, ReferenceTrace
 
 MAIN_KINDS = frozenset({"conv", "linear", "matmul", "embedding"})
 """Operations that hold a kernel or a table."""
+_JOINING = frozenset({"move", "identity", "concat", "add", "mul", "affine", "maximum", "opaque"})
 _REGION_KINDS = frozenset({"rnn", "attention", "opaque"})
 
 
@@ -66,10 +68,11 @@ def from_weights(
             main = [i for i in steps if torch.nodes[i].kind in MAIN_KINDS | {"norm", "rnn", node.kind}]
             region = _same_call(value, calls, main, keras, torch)
         else:
-            region = _region(node.kind, steps, claims, keys, torch)
+            bias = [reference.weights[key].size for key in keys if "bias" in key[1]]
+            region = _region(node.kind, steps, claims, keys, torch, candidate, bias)
         if region:
             found.append((value, region))
-    anchors = _merge_claims(found, keras, torch)
+    anchors = [_seated(a, reference, candidate, keras, torch) for a in _merge_claims(found, keras, torch)]
     anchors += _folded(reference, candidate, keras, torch, prim_weights, claims, {a.last for a in anchors})
     return consistent(anchors, keras, torch)
 
@@ -93,7 +96,13 @@ def _owner(reference: ReferenceTrace, keras: Graph, value: int) -> str:
 
 
 def _region(
-    kind: str, steps: Sequence[int], claims: by_content.Claims, keys: set[by_content.Key], torch: Graph
+    kind: str,
+    steps: Sequence[int],
+    claims: by_content.Claims,
+    keys: set[by_content.Key],
+    torch: Graph,
+    candidate: CandidateTrace,
+    bias: Sequence[int],
 ) -> set[int]:
     """Operations that together hold the weights of one primitive; empty where that is not clear."""
     if not steps:
@@ -117,8 +126,14 @@ def _region(
         consumers = torch.consumers.get(value, [])
         if len(consumers) != 1 or torch.nodes[consumers[0]].kind not in ("affine", "move"):
             break
-        if consumers[0] in steps:
+        operation = candidate.operations[consumers[0]]
+        if consumers[0] in steps or (
+            bias
+            and torch.nodes[consumers[0]].variant == "add"
+            and any(candidate.constants[c].array.size == bias[0] for c in operation.constants)
+        ):
             region.add(consumers[0])
+            break
         value = torch.nodes[consumers[0]].outputs[0]
     return region
 
@@ -154,6 +169,27 @@ def _merge_claims(found: Sequence[tuple[int, set[int]]], keras: Graph, torch: Gr
             )
         )
     return anchors
+
+
+def _seated(anchor: Anchor, reference: ReferenceTrace, candidate: CandidateTrace, keras: Graph, torch: Graph) -> Anchor:
+    """Move a recurrent anchor to the value that is the layer's output: the last step taken out, steps stacked, halves
+    joined. It is the first value of the layer's size that comes from the operations' outputs by such steps alone.
+    """
+    node = keras.node(anchor.last)
+    if node is None or node.kind not in ("rnn", "attention"):
+        return anchor
+    size = math.prod(reference.shapes[anchor.last])
+    inside = {i for v in torch.between(anchor.sources, anchor.value) if (i := torch.producer.get(v)) is not None}
+    reached = {v for i in inside for v in torch.nodes[i].outputs}
+    if math.prod(candidate.shapes[anchor.value]) == size:
+        return anchor
+    for after in torch.nodes[min(inside) :]:
+        if set(after.operands) <= reached and after.kind in _JOINING and not reached >= set(after.outputs):
+            reached.update(after.outputs)
+            for value in after.outputs:
+                if math.prod(candidate.shapes[value]) == size:
+                    return dataclasses.replace(anchor, value=value)
+    return anchor
 
 
 def sources(torch: Graph, steps: set[int]) -> tuple[int, ...]:

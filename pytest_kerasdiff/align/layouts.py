@@ -147,6 +147,8 @@ class Layouts:
         self._aliases: dict[str, Dimension] = {}
         self._names = 0
         self._moves: dict[Any, Axes | None] = {}
+        self._dropped: dict[int, frozenset[str]] = {}
+        """Names of the axes along which one position was taken out on the way to a value."""
         self.torch: dict[int, Axes] = dict(input_axes)
         self.contradicted: set[int] = set()
         """Keras values whose axes came out of the torch program garbled and were taken from the operation's meaning."""
@@ -160,7 +162,12 @@ class Layouts:
                 self._meet(value, keras_value, "input")
         for operation in candidate.trace.operations:
             kind, _ = operations.kind(operation)
+            dropped = frozenset().union(*(self._dropped.get(v, frozenset()) for v in operation.inputs))
+            if operation.op in ("select", "unbind"):
+                axes = self._resolved(self.torch[operation.inputs[0]])
+                dropped |= names((axes[int(operation.arguments.get("dim", 0)) % len(axes)],)) if axes else set()
             for number, value in enumerate(operation.outputs):
+                self._dropped[value] = dropped
                 self.torch[value] = self._rule(operation, kind, number, value, shapes)
                 for keras_value in partners.get(value, ()):
                     self._meet(value, keras_value, kind)
@@ -217,6 +224,7 @@ class Layouts:
         mine = [d for d in have if d and not names((d,)) & names(want)]
         theirs = [d for d in want if d and not names((d,)) & names(have)]
         if len(mine) == len(theirs):
+            theirs = _by_size(mine, theirs)
             for own, other in zip(mine, theirs, strict=True):
                 if len(own) == 1 and own[0][1] == 1 and own[0][0].startswith("torch."):
                     self._aliases[own[0][0]] = other
@@ -388,8 +396,12 @@ class Layouts:
             ins = [(*i[:axis], (), *i[axis:]) for i in ins]
         if any(len(i) != len(shape) for i in ins):
             return tuple(whole(self._fresh(), s) for s in shape)
+        here = {name for i in ins for name in names(i)}
+        taken = self._dropped[operation.outputs[0]] - here if stacked else frozenset()
+        # Steps taken out of one axis and stacked again are that axis.
+        along = next(iter(taken)) if len(taken) == 1 else self._fresh()
         return tuple(
-            whole(self._fresh(), s) if d == axis else next((i[d] for i in ins if i[d]), ()) for d, s in enumerate(shape)
+            whole(along, s) if d == axis else next((i[d] for i in ins if i[d]), ()) for d, s in enumerate(shape)
         )
 
     def _movement(
@@ -410,6 +422,18 @@ class Layouts:
                 return None
             self._moves[key] = decode(np.rint(array).astype(np.int64), first, self._fresh)
         return self._moves[key]
+
+
+def _by_size(mine: list[Dimension], theirs: list[Dimension]) -> list[Dimension]:
+    """``theirs`` in the order of ``mine``: as they stand, unless the sizes say that they stand otherwise."""
+    own, other = [_size(d) for d in mine], [_size(d) for d in theirs]
+    if own == other or sorted(own) != sorted(other) or len(set(own)) != len(own):
+        return theirs
+    return [theirs[other.index(size)] for size in own]
+
+
+def _size(dimension: Dimension) -> int:
+    return int(np.prod([part[2] for part in dimension], dtype=int))
 
 
 def _compatible(have: Axes, want: Axes) -> bool:

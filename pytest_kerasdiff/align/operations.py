@@ -123,7 +123,8 @@ def kind(operation: Operation) -> tuple[str, str]:
     if op in ("max", "min") and not several:
         return "pool", f"{op}_global" if op == "max" else "min_global"
     if op in _TWO_SIDED:
-        return (_TWO_SIDED[op], "") if several else ("affine", op)
+        joined = _TWO_SIDED[op]
+        return (joined, "") if several else ("affine", {"sub": "add", "div": "mul"}.get(joined, joined))
     if op in _PRODUCTS:
         return ("matmul", "") if several else ("linear", "")
     if op in ("linear", "addmm") and several and isinstance(arguments.get("weight", arguments.get("mat2")), Value):

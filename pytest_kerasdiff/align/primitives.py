@@ -131,8 +131,10 @@ def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
         return [("norm", "", weights)]
     if name in _ATTENTION:
         return [("attention", "", weights)]
-    if name in ("Rescaling", "Normalization"):
-        return [("affine", "", weights)]
+    if name == "Rescaling":
+        return [("affine", "mul", ()), ("affine", "add", ())]
+    if name == "Normalization":
+        return [("affine", "add", ()), ("affine", "mul", weights)]
     if name == "Activation":
         return after or [("identity", "", ())]
     if name in _ACTIVATION_LAYERS:

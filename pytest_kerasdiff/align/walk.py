@@ -32,7 +32,7 @@ _SKIP_KERAS = {
     "move": 0.1,
     "pad": 0.4,
     "crop": 0.5,
-    "affine": 0.8,
+    "affine": 0.5,
     "act": 1.0,
     "opaque": 1.0,
     "norm": 1.5,
@@ -65,7 +65,9 @@ _CROSS = {
     ("act", "maximum"): 0.4,
     ("act", "minimum"): 0.4,
 }
-_VARIANT = {"act": 0.5, "pool": 0.6, "conv": 0.3, "move": 0.05}
+_LOST = 2.0
+"""Price of an operand that turns out to be something else on the other side."""
+_VARIANT = {"affine": 0.2, "act": 0.5, "pool": 0.6, "conv": 0.3, "move": 0.05}
 _COMPOSITE = frozenset({"act", "norm", "pool", "upsample", "affine", "attention", "opaque", "rnn", "pad", "crop"})
 
 
@@ -142,7 +144,7 @@ class Walk:
                 if price + 1e-9 < best[0]:
                     cost = price + 0.5 * (len(set(keras_node.operands)) - 1) + self._cost(operand, v)[0]
                     best = min(best, (cost, ("skip keras", (operand, v))), key=_price)
-        return best
+        return min(best, (_LOST, ("lost",)), key=_price)
 
     def _pair(self, keras_node: Node, torch_node: Node) -> tuple[float, tuple[object, ...]]:
         price = pair_price(keras_node, torch_node)

@@ -24,7 +24,8 @@ def fingerprint(array: Array) -> int | None:
 
     Source: the mixing steps are those of splitmix64 (Steele, Lea, Flood 2014).
     """
-    flat = np.ascontiguousarray(array, dtype=np.float32).ravel() + np.float32(0)  # -0.0 becomes 0.0
+    with np.errstate(over="ignore"):
+        flat = np.ascontiguousarray(array, dtype=np.float32).ravel() + np.float32(0)  # -0.0 becomes 0.0
     if flat.size < 2 or bool(np.all(flat == flat[0])):
         return None
     mixed = flat.view(np.uint32).astype(np.uint64)
