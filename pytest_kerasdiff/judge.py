@@ -369,18 +369,37 @@ class Judge:
 
     def _repair(self, position: int, ignoring: frozenset[int]) -> bool:
         """Pair a layer with the torch value that gives Keras's output from Keras's input, if there is one."""
-        layer = self._reference.layers[position]
-        value = layer.outputs[0]
+        value = self._reference.layers[position].outputs[0]
+        before = self.alignment.pairs.get(value), self.alignment.passes_on.get(value)
         for torch_value in self._possible(position, ignoring):
             self.layouts.meet(torch_value, value)
-            if self._alone(position, torch_value, ignoring).passes:
-                self.alignment.pairs[value] = torch_value
-                self.alignment.passes_on.pop(value, None)
+            if not self._alone(position, torch_value, ignoring).passes:
+                continue
+            self.alignment.pairs[value] = torch_value
+            self.alignment.passes_on.pop(value, None)
+            if self._consumers_still_pass(value, ignoring):
                 producer = self.alignment.torch.producer.get(torch_value)
                 if producer is not None and position not in self.alignment.main:
                     self.alignment.main[position] = producer
                 return True
+            self.alignment.pairs.pop(value)
+            for kept, old in zip((self.alignment.pairs, self.alignment.passes_on), before, strict=True):
+                if old is not None:
+                    kept[value] = old
         return False
+
+    def _consumers_still_pass(self, value: int, ignoring: frozenset[int]) -> bool:
+        """Whether the layers that take a value are right when it is what it was just paired with.
+
+        A wrong operation between the new value and its consumer would only move the blame.
+        """
+        for position, layer in enumerate(self._reference.layers):
+            isolated, torch_value = self.verdicts[position].isolated, self.alignment.pairs.get(layer.outputs[0])
+            was_right = isolated is not None and isolated.passes
+            concerned = value in layer.inputs and was_right and position not in ignoring
+            if concerned and torch_value is not None and not self._alone(position, torch_value).passes:
+                return False
+        return True
 
     def _possible(self, position: int, ignoring: frozenset[int]) -> list[int]:
         """Unpaired torch values of the right size that are computed from what the layer takes, nearest first."""

@@ -83,6 +83,8 @@ def align(reference: ReferenceTrace, candidate: CandidateTrace, manifest: Manife
         for a in known.from_weights(reference, candidate, keras, torch, prim_weights)
         if a.last not in said and a.value not in said
     ]
+    walk.hints = {a.last: a.value for a in by_weights}
+    by_weights = known.consistent(by_weights, keras, torch)
     all_anchors = sorted([*stated, *by_weights], key=lambda a: keras.order(a.last))
     for anchor in all_anchors:
         walk.commit(anchor.last, anchor.value, anchor.method)
@@ -210,10 +212,7 @@ def _passed_on(walk: Walk, chain: list[int], inputs: tuple[int, ...]) -> int:
 
 
 def _extend_to_output(result: Alignment, keras_value: int, torch_value: int) -> None:
-    """The model's output is the last layer's: torch operations after its own belong to it."""
-    at = result.pairs.get(keras_value)
-    if at == torch_value or torch_value in result.pairs.values():
-        return
-    if at is None or result.torch.is_ancestor(at, torch_value):
+    """The model's output is the last layer's, whatever else was found: operations after its own belong to it."""
+    if result.torch_value(keras_value) != torch_value:
         result.pairs[keras_value] = torch_value
         result.passes_on.pop(keras_value, None)

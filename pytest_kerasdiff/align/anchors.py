@@ -47,7 +47,7 @@ def from_weights(
     torch: Graph,
     prim_weights: Mapping[int, tuple[str, ...]],
 ) -> list[Anchor]:
-    """Anchors from the content of weights, consistent with each other."""
+    """Anchors from the content of weights; some may contradict others, see ``consistent``."""
     claims = by_content.Claims(reference, candidate)
     found: list[tuple[int, set[int]]] = []
     for value, names in prim_weights.items():
@@ -68,13 +68,13 @@ def from_weights(
             main = [i for i in steps if torch.nodes[i].kind in MAIN_KINDS | {"norm", "rnn", node.kind}]
             region = _same_call(value, calls, main, keras, torch)
         else:
-            bias = [reference.weights[key].size for key in keys if "bias" in key[1]]
-            region = _region(node.kind, steps, claims, keys, torch, candidate, bias)
+            sizes = {key: reference.weights[key].size for key in keys}
+            region = _region(node.kind, steps, claims, sizes, torch, candidate)
         if region:
             found.append((value, region))
     anchors = [_seated(a, reference, candidate, keras, torch) for a in _merge_claims(found, keras, torch)]
     anchors += _folded(reference, candidate, keras, torch, prim_weights, claims, {a.last for a in anchors})
-    return consistent(anchors, keras, torch)
+    return anchors
 
 
 def _same_call(value: int, calls: Sequence[int], steps: Sequence[int], keras: Graph, torch: Graph) -> set[int]:
@@ -99,21 +99,32 @@ def _region(
     kind: str,
     steps: Sequence[int],
     claims: by_content.Claims,
-    keys: set[by_content.Key],
+    sizes: Mapping[by_content.Key, int],
     torch: Graph,
     candidate: CandidateTrace,
-    bias: Sequence[int],
 ) -> set[int]:
-    """Operations that together hold the weights of one primitive; empty where that is not clear."""
+    """Operations that together hold the weights of one primitive; empty where that is not clear.
+
+    Args:
+        kind: Kind of the primitive.
+        steps: Operations that hold any of its weights.
+        claims: What every operation holds.
+        sizes: Number of elements of each of its weights.
+        torch: The torch side as a graph.
+        candidate: The torch side.
+    """
+    keys = set(sizes)
+    bias = [size for (_, name), size in sizes.items() if "bias" in name]
     if not steps:
         return set()
     if kind in _REGION_KINDS or kind in ("norm", "affine", "act"):
-        whole = _with_sink(steps, torch)
+        whole = _with_sink(steps, torch, join=kind in _REGION_KINDS)
         if whole:
             return whole
 
-    def strength(step: int) -> int:
-        return len(claims.of_operation[step] & keys) * 2 + (torch.nodes[step].kind in MAIN_KINDS | {kind})
+    def strength(step: int) -> tuple[int, bool]:
+        held = sum(sizes[key] for key in claims.of_operation[step] & keys)
+        return held, torch.nodes[step].kind in MAIN_KINDS | {kind}
 
     best = max(strength(step) for step in steps)
     strongest = [step for step in steps if strength(step) == best]
@@ -138,12 +149,18 @@ def _region(
     return region
 
 
-def _with_sink(steps: Sequence[int], torch: Graph) -> set[int]:
-    """The steps, if one of them is computed from all others."""
+def _with_sink(steps: Sequence[int], torch: Graph, join: bool) -> set[int]:
+    """The steps, if one of them is computed from all others; with ``join``, and the first operation that is."""
     sink = max(steps)
     result = torch.nodes[sink].outputs[0]
     others = [torch.nodes[step].outputs[0] for step in steps if step != sink]
-    return set(steps) if all(torch.is_ancestor(value, result) for value in others) else set()
+    if all(torch.is_ancestor(value, result) for value in others):
+        return set(steps)
+    for i in range(sink + 1, len(torch.nodes)) if join else ():
+        value = torch.nodes[i].outputs[0]
+        if torch.is_ancestor(result, value) and all(torch.is_ancestor(other, value) for other in others):
+            return {*steps, i}
+    return set()
 
 
 def _merge_claims(found: Sequence[tuple[int, set[int]]], keras: Graph, torch: Graph) -> list[Anchor]:
@@ -172,8 +189,10 @@ def _merge_claims(found: Sequence[tuple[int, set[int]]], keras: Graph, torch: Gr
 
 
 def _seated(anchor: Anchor, reference: ReferenceTrace, candidate: CandidateTrace, keras: Graph, torch: Graph) -> Anchor:
-    """Move a recurrent anchor to the value that is the layer's output: the last step taken out, steps stacked, halves
-    joined. It is the first value of the layer's size that comes from the operations' outputs by such steps alone.
+    """Move a recurrent anchor to the value that is the layer's output.
+
+    The last step taken out, steps stacked, halves joined: it is the first value of the layer's size that comes from the
+    operations' outputs by such steps alone.
     """
     node = keras.node(anchor.last)
     if node is None or node.kind not in ("rnn", "attention"):

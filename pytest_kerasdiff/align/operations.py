@@ -120,6 +120,8 @@ def kind(operation: Operation) -> tuple[str, str]:
     """(kind, variant) of an operation; the operands count: adding a constant is "affine", adding a value is "add"."""
     op, arguments = operation.op, operation.arguments
     several = len(operation.inputs) > 1
+    if op == "overlay":  # a part of a buffer was written: padding, or joining where the buffer held values before
+        return ("concat", "") if several else ("pad", "")
     if op in ("max", "min") and not several:
         return "pool", f"{op}_global" if op == "max" else "min_global"
     if op in _TWO_SIDED:

@@ -67,6 +67,8 @@ _CROSS = {
 }
 _LOST = 2.0
 """Price of an operand that turns out to be something else on the other side."""
+_OTHER_WEIGHTS = {"conv": 0.3, "linear": 0.3, "rnn": 0.3, "attention": 0.3, "embedding": 0.3}
+"""Price of pairing a layer with an operation although another one has its weights."""
 _VARIANT = {"affine": 0.2, "act": 0.5, "pool": 0.6, "conv": 0.3, "move": 0.05}
 _COMPOSITE = frozenset({"act", "norm", "pool", "upsample", "affine", "attention", "opaque", "rnn", "pad", "crop"})
 
@@ -77,6 +79,8 @@ class Walk:
     def __init__(self, keras: Graph, torch: Graph) -> None:
         """Start with nothing paired."""
         self.keras, self.torch = keras, torch
+        self.hints: dict[int, int] = {}
+        """Keras value → torch value that has its weights, where that alone does not make an anchor."""
         self.pairs: dict[int, int] = {}
         self.taken: dict[int, int] = {}
         self.methods: dict[int, str] = {}
@@ -144,12 +148,16 @@ class Walk:
                 if price + 1e-9 < best[0]:
                     cost = price + 0.5 * (len(set(keras_node.operands)) - 1) + self._cost(operand, v)[0]
                     best = min(best, (cost, ("skip keras", (operand, v))), key=_price)
-        return min(best, (_LOST, ("lost",)), key=_price)
+        if not (u_free and v_free) or keras_node is None or torch_node is None:
+            best = min(best, (_LOST, ("lost",)), key=_price)
+        return best
 
     def _pair(self, keras_node: Node, torch_node: Node) -> tuple[float, tuple[object, ...]]:
         price = pair_price(keras_node, torch_node)
         if price >= _NEVER:
             return _NEVER, ("lost",)
+        if keras_node.outputs[0] in self.hints and torch_node.outputs[0] != self.hints[keras_node.outputs[0]]:
+            price += _OTHER_WEIGHTS.get(keras_node.kind, 0.1)
         cost, states = self._match(*self._operands(keras_node, torch_node), keras_node.kind in _ORDERED)
         return price + cost, ("pair", *states)
 
@@ -163,6 +171,11 @@ class Walk:
     def _composite(self, u: int, v: int, keras_node: Node, torch_node: Node) -> tuple[float, tuple[object, ...]]:
         """One Keras primitive as several operations: ``x * sigmoid(x)``, ``(a + b) / 2``, a hand-written softmax."""
         best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
+        if keras_node.kind == "matmul" and torch_node.kind == "pool":  # a dot product as (a * b).sum()
+            product = self.torch.node(torch_node.operands[0])
+            if product is not None and product.kind == "mul" and product.outputs[0] not in self.taken:
+                cost, states = self._match(keras_node.operands, product.operands, True)
+                return 0.3 + cost, ("pair", *states)
         if keras_node.kind in _MERGES and torch_node.kind == "affine":
             inner, steps = torch_node, 0
             while inner is not None and inner.kind in ("affine", "move") and steps < 4:
