@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_kerasdiff import checks, text
+from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import LayerEntry, ModelFile
 from pytest_kerasdiff.plugin import SESSION
 
@@ -19,6 +20,16 @@ class LayerFailure(Exception):
 
 class ModelCollector(pytest.File):
     """A Keras file: one collector for each layer."""
+
+    @classmethod
+    def from_file(cls, parent: pytest.Collector, path: Path) -> ModelCollector:
+        """Make the collector; a file outside rootdir gets its absolute path as node id, where pytest gives none.
+
+        With it ``--lf`` finds the file again, and a node id printed can be typed.
+        """
+        if path.is_relative_to(parent.config.rootpath):
+            return cls.from_parent(parent, path=path)
+        return cls.from_parent(parent, path=path, nodeid=path.as_posix())
 
     def collect(self) -> Iterator[pytest.Collector]:
         """Read the layers from the file, without a framework."""
@@ -63,7 +74,7 @@ class _Item(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The block alone: a traceback into this package helps nobody."""
-        if isinstance(excinfo.value, LayerFailure):
+        if isinstance(excinfo.value, LayerFailure | RunError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

@@ -87,7 +87,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     from pytest_kerasdiff.items import ModelCollector
 
     try:
-        return ModelCollector.from_parent(parent, path=file_path)
+        return ModelCollector.from_file(parent, file_path)
     except RunError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -96,9 +96,13 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
     """Wait for the reports before the first test, so that a run that cannot be made is a usage error."""
     own = session.config.stash.get(SESSION, None)
-    if own is not None and not session.config.option.collectonly and not session.testsfailed:
+    option = session.config.option
+    stops = option.collectonly or (session.testsfailed and not option.continue_on_collection_errors)
+    if own is not None and not stops:
+        # Under xdist only the workers know the tests.
+        distributed = session.config.pluginmanager.hasplugin("dsession")
         try:
-            own.wait([item.nodeid for item in session.items] if session.items else None)
+            own.wait(None if distributed else {item.path for item in session.items})
         except RunError as error:
             raise pytest.UsageError(str(error)) from None
     return (yield)

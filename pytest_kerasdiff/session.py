@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,19 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
 Report = Mapping[str, Any]
+
+_SHOW_ONLY = (
+    "collectonly",
+    "help",
+    "version",
+    "showfixtures",
+    "show_fixtures_per_test",
+    "markers",
+    "cacheshow",
+    "setuponly",
+    "setupplan",
+)
+"""pytest's options under which no test is called."""
 
 
 class KerasdiffSession:
@@ -57,15 +70,7 @@ class KerasdiffSession:
 
     def start(self) -> None:
         """Start both processes of every model; not in xdist's workers, and not where nothing will be run."""
-        option = self._config.option
-        if (
-            self._worker is not None
-            or option.collectonly
-            or option.help
-            or option.version
-            or getattr(option, "showfixtures", False)
-            or getattr(option, "markers", False)
-        ):
+        if self._worker is not None or any(getattr(self._config.option, name, False) for name in _SHOW_ONLY):
             return
         for argument in (str(self._config.invocation_params.dir), str(self._config.rootpath)):
             if argument not in sys.path:
@@ -77,24 +82,32 @@ class KerasdiffSession:
         """Folder of each model's run, for xdist's workers."""
         return {str(path): str(run.folder) for path, run in self._runs.items()}
 
-    def wait(self, nodeids: Sequence[str] | None) -> None:
+    def wait(self, selected: Collection[Path] | None) -> None:
         """Wait for the reports of the models that have tests to run.
 
         Args:
-            nodeids: Node ids selected, or None where only the workers know.
+            selected: Files that have tests to run, or None where only the workers know.
 
         Raises:
             RunError: A run could not be made.
         """
         for path, run in self._runs.items():
-            name = path.name + "::"
-            if nodeids is not None and not any(name in nodeid for nodeid in nodeids):
+            if selected is not None and path not in selected:
                 continue
             report = run.wait()
             self._reports[path] = report
             folder = self.models[path].report
             if folder is not None:
-                supervisor.publish(report, folder if len(self.models) == 1 else folder / path.stem)
+                supervisor.publish(report, folder / self._report_name(path))
+
+    def _report_name(self, path: Path) -> str:
+        """Folder of a model's report within the folder asked for: one for each model where there are several."""
+        if len(self.models) == 1:
+            return "."
+        if sum(other.stem == path.stem for other in self.models) == 1:
+            return path.stem
+        relative = os.path.relpath(path, self._config.rootpath)
+        return "-".join(part for part in Path(relative).parts if part not in (os.pardir, os.sep))
 
     def report(self, path: Path) -> Report:
         """The report of a model.

@@ -8,6 +8,7 @@ whole axis, ``(("h", 1, 8), ("w", 1, 8), ("c", 1, 16))`` a flattened feature map
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,6 +63,7 @@ def rearrange(array: Array, have: Axes, want: Axes) -> Array:
     if have == want:
         return array
     have = _with_sizes(have, array.shape)
+    want = _with_sizes_of(want, have)
     bounds = _bounds(have, want)
     from_parts = [part for dimension in have for piece in dimension for part in _split(piece, bounds)]
     sizes = {(name, stride): size for name, stride, size in from_parts}
@@ -87,6 +89,16 @@ def _with_sizes(axes: Axes, shape: Sequence[int]) -> Axes:
             raise AxesError(f"axes {describe(axes)} do not fit shape {tuple(shape)}")
         fixed.append(dimension)
     return tuple(fixed)
+
+
+def _with_sizes_of(axes: Axes, other: Axes) -> Axes:
+    """Axes with those that are whole on both sides taking the other's sizes."""
+    counts = Counter(part[0] for dimension in (*axes, *other) for part in dimension)
+    sizes = {name: size for dimension in other for name, stride, size in dimension if stride == 1 and counts[name] == 2}
+    return tuple(
+        tuple((name, stride, sizes.get(name, size) if stride == 1 else size) for name, stride, size in dimension)
+        for dimension in axes
+    )
 
 
 def _bounds(*several: Axes) -> dict[str, set[int]]:

@@ -258,7 +258,7 @@ class Layouts:
         for order in orders:
             if tuple(keras_shape[i] for i in order) == tuple(shape):
                 return tuple(want[i] for i in order)
-        return tuple(want[i] for i in orders[0])
+        return None
 
     # -- the rules ---------------------------------------------------------------------------------------------------
 
