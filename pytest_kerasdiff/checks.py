@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.alignment import Alignment
-from pytest_kerasdiff.trace import CandidateTrace, Layer, Operation, ReferenceTrace
+from pytest_kerasdiff.trace import Array, CandidateTrace, ConstantData, Layer, Operation, ReferenceTrace
+
+_MOSTLY = 0.5
+"""Share of equal elements from which an array is the Keras weight with some elements changed, not another weight."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,29 +35,141 @@ class CheckResult:
     message: str
 
 
-def concerns(check: str, class_name: str, config: Mapping[str, Any]) -> bool:
-    """Whether a check has a test for a layer; asked at collection, from the file's config alone."""
-    return check == "eps" and "Normalization" in class_name and "epsilon" in config
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """What a check sees of a layer.
+
+    Attributes:
+        layer: The Keras layer.
+        weights: Its weights by name, float32, in Keras's layout.
+        operation: The torch operation that stands for it, if there is one.
+        constants: Constants of all torch operations of the layer.
+        folded: Its weights are multiplied into another layer's.
+    """
+
+    layer: Layer
+    weights: Mapping[str, Array]
+    operation: Operation | None
+    constants: Sequence[ConstantData]
+    folded: bool
 
 
-def check_eps(layer: Layer, operation: Operation | None) -> tuple[bool, str]:
+Outcome = tuple[str, str]
+"""(cause, message): the cause is empty where the check passes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """A check: which layers it concerns, asked at collection from the file's config alone, and what it does."""
+
+    concerns: Callable[[str, Mapping[str, Any]], bool]
+    run: Callable[[Subject], Outcome]
+
+
+def check_eps(subject: Subject) -> Outcome:
     """Compare a normalisation layer's epsilon with the torch operation's.
 
     A wrong epsilon can move an output by as little as 5e-7, so activations are no proof.
     """
-    keras = float(layer.config["epsilon"])
-    if operation is None or "eps" not in operation.arguments or operation.arguments["eps"] is None:
-        return True, f"Keras {keras:g}; the port has no epsilon of its own, its activations are compared"
+    keras = float(subject.layer.config["epsilon"])
+    operation = subject.operation
+    if operation is None or operation.arguments.get("eps") is None:
+        return "", f"Keras {keras:g}; the port has no epsilon of its own, its activations are compared"
     port = float(operation.arguments["eps"])
     # Keras may have stored the value after a trip through float32.
-    equal = abs(port - keras) <= 1e-6 * keras
-    if equal:
-        return True, f"Keras {keras:g}, port {port:g}"
-    module = operation.name.split("@")[0]
-    return False, f"Keras {keras:g}, port {port:g} [{operation.source}]; set {module}.eps = {keras:g}"
+    if abs(port - keras) <= 1e-6 * keras:
+        return "", f"Keras {keras:g}, port {port:g}"
+    module = operation.name.partition("@")[0]
+    return "eps", f"Keras {keras:g}, port {port:g} [{operation.source}]; set {module}.eps = {keras:g}"
 
 
-CHECKS: dict[str, Callable[[Layer, Operation | None], tuple[bool, str]]] = {"eps": check_eps}
+def check_weights(subject: Subject) -> Outcome:
+    """Compare a layer's weights with the constants of its torch operations, element by element.
+
+    An element that meets only zeros in its input (the channel of a dead ReLU) changes no activation. Weights that the
+    port holds in another form (folded, packed, reordered) are for the activations to judge.
+    """
+    if subject.folded:
+        return "", "folded into another kernel; the activations are compared"
+    found = []
+    for name, weight in subject.weights.items():
+        cause, words = _compare_weight(name, weight, subject)
+        if cause:
+            return cause, words
+        found.append(words)
+    return "", "; ".join(found) or "the file holds no weights for this layer"
+
+
+def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
+    best, best_share = None, -1.0
+    forms = _forms(name, weight, subject.layer.class_name)
+    for constant in subject.constants:
+        if constant.array.size != weight.size or constant.array.dtype.kind != "f":
+            continue
+        port = constant.array.astype(np.float32)
+        for form in forms:
+            for candidate in (port, port.T) if port.ndim == 2 else (port,):
+                if candidate.shape != form.shape and candidate.squeeze().shape != form.squeeze().shape:
+                    continue
+                candidate = candidate.reshape(form.shape)
+                if np.array_equal(candidate, form):
+                    return "", f"{name} equal"
+                meaning = (candidate != 0) | (form != 0)
+                share = float(np.mean((candidate == form)[meaning]))
+                if share > best_share:
+                    best, best_share = (constant, candidate, form), share
+    if best is None:
+        return "", f"{name} held in another form"
+    constant, candidate, form = best
+    where = ", ".join(constant.origins) or "a constant"
+    for kind, rounded in (("float16", _through_float16(form)), ("bfloat16", _through_bfloat16(form))):
+        if np.array_equal(candidate, rounded):
+            return (
+                "weights-rounded",
+                f"{name}: {where} is Keras's after rounding to {kind}; load the file's float32 weights",
+            )
+    if best_share < _MOSTLY or by_content.fingerprint(candidate) == by_content.fingerprint(form):
+        return "", f"{name} held in another form"
+    wrong = candidate != form
+    difference = np.abs(np.subtract(candidate, form, dtype=np.float64))
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), form.shape))
+    return "weights-differ", (
+        f"{name}: {int(wrong.sum())} of {form.size} elements of {where} differ, most at {at}: got {candidate[at]:.6g}, "
+        f"expected {form[at]:.6g}"
+    )
+
+
+def _forms(name: str, weight: Array, class_name: str) -> list[Array]:
+    """The weight in torch's layout and in Keras's own."""
+    if "kernel" not in name or weight.ndim < 2:
+        return [weight]
+    kind = "linear" if weight.ndim == 2 else "conv"
+    variant = "depthwise" if "depthwise" in name or class_name.startswith("Depthwise") else ""
+    return [by_content.canonical(kind, variant, weight), weight]
+
+
+def _through_float16(array: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16).astype(np.float32)
+
+
+def _through_bfloat16(array: Array) -> Array:
+    """float32 rounded to bfloat16, to nearest even: the upper 16 bits, after adding half of what is cut off."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)
+    return rounded.astype(np.uint32).view(np.float32)
+
+
+def _has_epsilon(class_name: str, config: Mapping[str, Any]) -> bool:
+    return "Normalization" in class_name and "epsilon" in config
+
+
+def _has_weights(class_name: str, config: Mapping[str, Any]) -> bool:
+    return any(word in class_name for word in ("Conv", "Dense", "Embedding", "PReLU")) or class_name in (
+        "BatchNormalization", "LayerNormalization", "GroupNormalization")  # fmt: skip
+
+
+CHECKS: dict[str, Check] = {"weights": Check(_has_weights, check_weights), "eps": Check(_has_epsilon, check_eps)}
 
 
 def run(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment) -> list[CheckResult]:
@@ -61,9 +179,24 @@ def run(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignme
 
 def _results(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment) -> Iterator[CheckResult]:
     for position, layer in enumerate(reference.layers):
-        main = alignment.main.get(position)
-        operation = candidate.operations[main] if main is not None else None
-        for name, function in CHECKS.items():
-            if concerns(name, layer.class_name, layer.config):
-                passed, message = function(layer, operation)
-                yield CheckResult(name, layer.name, "pass" if passed else "fail", "" if passed else name, message)
+        concerned = [name for name, check in CHECKS.items() if check.concerns(layer.class_name, layer.config)]
+        if not concerned:
+            continue
+        subject = _subject(reference, candidate, alignment, position)
+        for name in concerned:
+            cause, message = CHECKS[name].run(subject)
+            yield CheckResult(name, layer.name, "fail" if cause else "pass", cause, message)
+
+
+def _subject(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment, position: int) -> Subject:
+    layer = reference.layers[position]
+    main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
+    steps = {*(alignment.span(value) if value is not None else []), *([main] if main is not None else [])}
+    numbers = dict.fromkeys(n for step in sorted(steps) for n in candidate.operations[step].constants)
+    return Subject(
+        layer,
+        {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
+        candidate.operations[main] if main is not None else None,
+        [candidate.constants[n] for n in numbers],
+        position in alignment.folded or position in alignment.folded.values(),
+    )

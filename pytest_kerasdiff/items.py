@@ -10,7 +10,7 @@ import pytest
 
 from pytest_kerasdiff import checks, text
 from pytest_kerasdiff.errors import RunError
-from pytest_kerasdiff.modelfile import LayerEntry, ModelFile
+from pytest_kerasdiff.modelfile import LayerEntry
 from pytest_kerasdiff.plugin import SESSION
 
 
@@ -32,9 +32,8 @@ class ModelCollector(pytest.File):
         return cls.from_parent(parent, path=path, nodeid=path.as_posix())
 
     def collect(self) -> Iterator[pytest.Collector]:
-        """Read the layers from the file, without a framework."""
-        file: ModelFile = self.config.stash[SESSION].files[self.path]
-        for entry in file.layers():
+        """One collector for each layer that the file lists."""
+        for entry in self.config.stash[SESSION].layers[self.path]:
             yield LayerCollector.from_parent(self, name=entry.name, entry=entry)
 
 
@@ -49,9 +48,9 @@ class LayerCollector(pytest.Collector):
     def collect(self) -> Iterator[pytest.Item]:
         """One item for the output, one for each check."""
         yield OutputItem.from_parent(self, name="output")
-        for check in checks.CHECKS:
-            if checks.concerns(check, self._entry.class_name, self._entry.config):
-                yield CheckItem.from_parent(self, name=check)
+        for name, check in checks.CHECKS.items():
+            if check.concerns(self._entry.class_name, self._entry.config):
+                yield CheckItem.from_parent(self, name=name)
 
 
 class _Item(pytest.Item):

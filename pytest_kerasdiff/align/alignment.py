@@ -165,7 +165,7 @@ def _result(
     values = {v for layer in reference.layers for v in layer.outputs}
     pairs = {u: v for u, v in walk.pairs.items() if u in values}
     result = Alignment(pairs, {}, {}, {}, {}, {}, set(), keras, torch)
-    folded = {value: anchor.last for anchor in used for value in anchor.folded}
+    together = {value: anchor for anchor in used for value in anchor.together}
     for position, (layer, chain) in enumerate(zip(reference.layers, chains, strict=True)):
         value = layer.outputs[0]
         result.methods[position] = _method(walk, chain)
@@ -180,18 +180,16 @@ def _result(
                 result.main[position] = producer
         if not chain or value in pairs:
             continue
-        inside = [u for u in chain if u in folded]
-        if value in folded:
-            last = keras.node(folded[value])
-            assert last is not None
-            result.computed_with[position] = result.folded[position] = last.owner
-        elif paired:
+        inside = [u for u in chain if u in together]
+        if paired and value not in together:
             pairs[value] = walk.pairs[paired[-1]]  # judged without its last primitives
             result.partial.add(position)
         elif inside:
-            last = keras.node(folded[inside[-1]])
-            assert last is not None
-            result.computed_with[position] = result.folded[position] = last.owner
+            anchor = together[inside[-1]]
+            partner = keras.nodes[keras.producer[anchor.last]].owner
+            result.computed_with[position] = partner
+            if anchor.rounded:
+                result.folded[position] = partner
         else:
             result.passes_on[value] = _passed_on(walk, chain, layer.inputs)
     for keras_value, torch_value in outputs:

@@ -29,7 +29,8 @@ class Anchor:
         value: Torch value.
         sources: Torch values that feed the operations, in order.
         method: "manifest" or "weights".
-        folded: Keras primitives between first and last that are computed with the last and have no value of their own.
+        together: Keras primitives that are computed with the last and have no value of their own.
+        rounded: Their weights are multiplied into the last one's, so that the product is rounded to float32.
     """
 
     first: int
@@ -37,7 +38,8 @@ class Anchor:
     value: int
     sources: tuple[int, ...]
     method: str
-    folded: tuple[int, ...] = ()
+    together: tuple[int, ...] = ()
+    rounded: bool = False
 
 
 def from_weights(
@@ -74,6 +76,7 @@ def from_weights(
             found.append((value, region))
     anchors = [_seated(a, reference, candidate, keras, torch) for a in _merge_claims(found, keras, torch)]
     anchors += _folded(reference, candidate, keras, torch, prim_weights, claims, {a.last for a in anchors})
+    anchors += _side_by_side(reference, candidate, keras, torch, prim_weights, {a.last for a in anchors})
     return anchors
 
 
@@ -278,8 +281,43 @@ def _folded(
                     torch.nodes[step].operands,
                     "weights",
                     (value,),
+                    True,
                 )
             )
+    return anchors
+
+
+def _side_by_side(
+    reference: ReferenceTrace,
+    candidate: CandidateTrace,
+    keras: Graph,
+    torch: Graph,
+    prim_weights: Mapping[int, tuple[str, ...]],
+    known: set[int],
+) -> list[Anchor]:
+    """Parallel convolutions or dense layers that the port computes as one, their kernels one after the other."""
+    anchors = []
+    for join in keras.nodes:
+        branches = [keras.node(value) for value in join.operands]
+        if join.kind != "concat" or not all(b and b.kind in ("conv", "linear") and b.outputs[0] not in known
+                                            and prim_weights[b.outputs[0]] for b in branches):  # fmt: skip
+            continue
+        kernels = [
+            by_content.canonical(b.kind, b.variant, reference.weights[reference.layers[b.owner].weight_owner, name])
+            for b in branches
+            if b is not None
+            for name in prim_weights[b.outputs[0]][:1]
+        ]
+        if len({k.shape[1:] for k in kernels}) != 1:
+            continue
+        together = np.concatenate(kernels)
+        for i, operation in enumerate(candidate.operations):
+            if torch.nodes[i].kind in MAIN_KINDS and any(
+                np.array_equal(candidate.constants[c].array.astype(np.float32), together) for c in operation.constants
+            ):
+                value, inputs = torch.nodes[i].outputs[0], torch.nodes[i].operands
+                anchors.append(Anchor(join.operands[0], join.outputs[0], value, inputs, "weights", join.operands))
+                break
     return anchors
 
 
