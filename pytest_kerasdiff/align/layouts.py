@@ -228,7 +228,7 @@ class Layouts:
             for own, other in zip(mine, theirs, strict=True):
                 if len(own) == 1 and own[0][1] == 1 and own[0][0].startswith("torch."):
                     self._aliases[own[0][0]] = other
-                else:  # an axis that has a name already is something else here: say so for this value alone
+                elif len(mine) == 1:  # an axis that has a name already is another one here: for this value alone
                     have = tuple(other if d == own else d for d in have)
             have = self._resolved(have)
         if _compatible(have, want):

@@ -202,6 +202,8 @@ class Walk:
             nodes = [n for n in (self.torch.node(x) for x in inside) if n is not None]
             if any(x in self.taken for x in inside) or (not hidden_allowed and not all(map(_is_light, nodes))):
                 break
+            if keras_node.variant and any((n.kind, n.variant) == (keras_node.kind, keras_node.variant) for n in nodes):
+                break  # one of them is the operation itself, the others are extra
             steps = sum(n.kind not in ("move", "identity") for n in nodes)
             if steps < 2 and keras_node.kind != "opaque":
                 continue

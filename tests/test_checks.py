@@ -1,0 +1,107 @@
+"""The checks as pure functions: for each a correct port that passes and a wrong one that fails for that reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_kerasdiff.checks import CHECKS, Subject, check_eps, check_weights
+from pytest_kerasdiff.trace import Array, ConstantData, Layer, Operation
+
+RANDOM = np.random.default_rng(0)
+KERNEL = RANDOM.standard_normal((3, 5, 2, 4)).astype(np.float32)
+DENSE = RANDOM.standard_normal((6, 6)).astype(np.float32)
+
+
+def subject(
+    kind: str, weights: dict[str, Array], *constants: Array, config: dict[str, Any] | None = None, folded: bool = False,
+    **arguments: Any,
+) -> Subject:  # fmt: skip
+    layer = Layer("layer", kind, config or {}, (0,), (1,), tuple(weights))
+    operation = Operation("block.norm@1", "batch_norm", "block.norm", "port.py:7", (0,), (), (1,), arguments)
+    data = [ConstantData(c, (f"block.p{i}",)) for i, c in enumerate(constants)]
+    return Subject(layer, weights, operation, data, folded)
+
+
+def torch_layout(kernel: Array) -> Array:
+    return kernel.transpose(3, 2, 0, 1)
+
+
+class TestEps:
+    def test_equal_passes(self) -> None:
+        assert check_eps(subject("BatchNormalization", {}, config={"epsilon": 1e-3}, eps=1e-3))[0] == ""
+
+    def test_a_trip_through_float32_is_no_fault(self) -> None:
+        stored = float(np.float32(1e-3))
+        assert check_eps(subject("BatchNormalization", {}, config={"epsilon": stored}, eps=1e-3))[0] == ""
+
+    def test_torchs_default_fails_and_names_the_repair(self) -> None:
+        cause, message = check_eps(subject("BatchNormalization", {}, config={"epsilon": 1e-3}, eps=1e-5))
+        assert cause == "eps"
+        assert message == "Keras 0.001, port 1e-05 [port.py:7]; set block.norm.eps = 0.001"
+
+    def test_a_port_without_epsilon_is_left_to_the_activations(self) -> None:
+        assert check_eps(subject("BatchNormalization", {}, config={"epsilon": 1e-3}))[0] == ""
+
+
+class TestWeights:
+    def test_a_kernel_in_torchs_layout_passes(self) -> None:
+        assert check_weights(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL))) == ("", "kernel equal")
+
+    def test_a_kernel_in_float64_passes(self) -> None:
+        assert check_weights(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL).astype(np.float64)))[0] == ""
+
+    def test_a_depthwise_kernel_passes(self) -> None:
+        layout = KERNEL.transpose(2, 3, 0, 1).reshape(8, 1, 3, 5)
+        found = check_weights(subject("DepthwiseConv2D", {"depthwise_kernel": KERNEL}, layout))
+        assert found == ("", "depthwise_kernel equal")
+
+    @pytest.mark.parametrize("layout", [DENSE.T, DENSE, DENSE.T[:, :, None, None]])
+    def test_a_dense_kernel_passes_as_matrix_and_as_convolution(self, layout: Array) -> None:
+        assert check_weights(subject("Dense", {"kernel": DENSE}, layout)) == ("", "kernel equal")
+
+    def test_one_changed_element_fails_and_is_named(self) -> None:
+        wrong = torch_layout(KERNEL).copy()
+        wrong[1, 0, 2, 4] += 1
+        cause, message = check_weights(subject("Conv2D", {"kernel": KERNEL}, wrong))
+        assert cause == "weights-differ"
+        assert message.startswith("kernel: 1 of 120 elements of block.p0 differ, most at (1, 0, 2, 4): got ")
+
+    def test_rounding_fails_by_name(self) -> None:
+        half = torch_layout(KERNEL.astype(np.float16).astype(np.float32))
+        assert check_weights(subject("Conv2D", {"kernel": KERNEL}, half))[0] == "weights-rounded"
+        bits = torch_layout(KERNEL).copy().view(np.uint32)
+        brain = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+        cause, message = check_weights(subject("Conv2D", {"kernel": KERNEL}, brain))
+        assert (cause, "bfloat16" in message) == ("weights-rounded", True)
+
+    def test_another_weight_of_the_same_size_is_not_mistaken_for_it(self) -> None:
+        gamma, beta = np.array([1, 2, 3, 4], np.float32), np.array([5, 2, 7, 8], np.float32)
+        found = check_weights(subject("BatchNormalization", {"gamma": gamma, "beta": beta}, gamma, beta))
+        assert found == ("", "gamma equal; beta equal")
+
+    def test_reordered_and_folded_weights_are_left_to_the_activations(self) -> None:
+        reordered = check_weights(subject("Dense", {"kernel": DENSE}, DENSE.T[:, ::-1]))
+        assert reordered == ("", "kernel held in another form")
+        folded = check_weights(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL) * 2, folded=True))
+        assert folded[0] == ""
+
+    def test_zeros_that_agree_prove_nothing(self) -> None:
+        sparse, other = np.zeros(8, np.float32), np.zeros(8, np.float32)
+        sparse[0], other[1] = 1, 1
+        assert check_weights(subject("Dense", {"bias": sparse}, other)) == ("", "bias held in another form")
+
+
+def test_collection_knows_which_layers_a_check_concerns() -> None:
+    concerned = {
+        kind: [name for name, check in CHECKS.items() if check.concerns(kind, config)]
+        for kind, config in {
+            "InputLayer": {}, "Conv2D": {}, "Dense": {}, "Activation": {}, "BatchNormalization": {"epsilon": 1e-3},
+        }.items()
+    }  # fmt: skip
+    assert concerned == {
+        "InputLayer": [], "Conv2D": ["weights"], "Dense": ["weights"], "Activation": [],
+        "BatchNormalization": ["weights", "eps"],
+    }  # fmt: skip

@@ -1,0 +1,225 @@
+"""Alignment and verdict on toy traces: the layers at fault, those that inherit, and what counts as correct."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pytest_kerasdiff.align.alignment import align
+from pytest_kerasdiff.align.layouts import keras_axes
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.judge import Judge
+from pytest_kerasdiff.manifest import Manifest, Tolerance
+from pytest_kerasdiff.trace import ReferenceTrace, Value
+from tests.toys import ToyCandidate, ToyReference
+
+X = np.random.default_rng(0).standard_normal((3, 4))
+
+
+def weights(seed: int, shape: tuple[int, ...] = (4, 4)) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return generator.standard_normal(shape), generator.standard_normal(shape[-1:])
+
+
+A, B, C = weights(1), weights(2), weights(3)
+
+
+def judge(reference: ReferenceTrace, candidate: ToyCandidate, manifest: Manifest | None = None) -> Judge:
+    manifest = manifest or Manifest()
+    axes = keras_axes(reference)
+    inputs = {i: axes[v] for i, v in zip(candidate.trace.inputs, reference.inputs, strict=True)}
+    made = Judge(
+        reference, candidate, align(reference, candidate.trace, manifest), inputs, manifest, 1e-5, "float64", {}
+    )  # fmt: skip
+    made.run()
+    return made
+
+
+def statuses(made: Judge, reference: ReferenceTrace) -> dict[str, str]:
+    return {layer.name: verdict.status for layer, verdict in zip(reference.layers, made.verdicts, strict=True)}
+
+
+def chain() -> ReferenceTrace:
+    """x → a (relu) → b → act → c."""
+    toy = ToyReference(x=X)
+    a = toy.dense("a", 0, *A, activation="relu")
+    b = toy.dense("b", a, *B)
+    act = toy.relu("act", b)
+    return toy.trace(toy.dense("c", act, *C))
+
+
+def port(*, second: tuple[np.ndarray, np.ndarray] = B, act: bool = True, extra: bool = False) -> ToyCandidate:
+    toy = ToyCandidate(X)
+    value = toy.relu("relu", toy.linear("fc1", Value(0), *A))
+    value = toy.linear("fc2", value, *second)
+    if act:
+        value = toy.relu("relu@1", value)
+    if extra:
+        value = toy.op("tanh", "tanh", np.tanh, value)
+    return toy.returns(toy.linear("fc3", value, *C))
+
+
+def test_a_correct_port_passes_in_every_layer() -> None:
+    reference = chain()
+    made = judge(reference, port())
+    assert set(statuses(made, reference).values()) == {"pass"}
+    assert made.alignment.methods[1] == "weights"
+
+
+def test_a_wrong_weight_is_one_fault_and_what_follows_inherits() -> None:
+    reference = chain()
+    wrong = (B[0] + 1e-3 * np.eye(4), B[1])
+    made = judge(reference, port(second=wrong))
+    assert statuses(made, reference) == {"x": "pass", "a": "pass", "b": "fault", "act": "inherited", "c": "inherited"}
+    assert made.verdicts[4].inherits_from == "b"
+
+
+def test_a_transposed_kernel_still_finds_its_layer_and_fails() -> None:
+    reference = chain()
+    made = judge(reference, port(second=(B[0].T, B[1])))
+    assert statuses(made, reference)["b"] == "fault"
+    assert made.alignment.methods[2] == "weights"
+
+
+def test_a_missing_activation_is_the_only_fault() -> None:
+    reference = chain()
+    made = judge(reference, port(act=False))
+    assert statuses(made, reference) == {"x": "pass", "a": "pass", "b": "pass", "act": "fault", "c": "inherited"}
+    assert made.verdicts[3].reason == "no torch operation for this layer"
+
+
+def test_an_extra_operation_belongs_to_the_layer_that_takes_it() -> None:
+    reference = chain()
+    made = judge(reference, port(extra=True))
+    assert statuses(made, reference) == {"x": "pass", "a": "pass", "b": "pass", "act": "pass", "c": "fault"}
+
+
+def test_exchanged_weights_are_paired_by_place() -> None:
+    reference = chain()
+    toy = ToyCandidate(X)
+    value = toy.relu("relu", toy.linear("fc1", Value(0), *B))
+    value = toy.relu("relu@1", toy.linear("fc2", value, *A))
+    made = judge(reference, toy.returns(toy.linear("fc3", value, *C)))
+    assert statuses(made, reference) == {"x": "pass", "a": "fault", "b": "fault", "act": "inherited", "c": "inherited"}
+
+
+def test_operations_after_the_last_layer_are_its_own() -> None:
+    reference = chain()
+    toy = port()
+    last = Value(toy.trace.outputs[0])  # type: ignore[arg-type]
+    made = judge(
+        reference, toy.returns(toy.op("softplus", "softplus", np.logaddexp, last, toy.parameter("zero", np.zeros(4))))
+    )
+    assert statuses(made, reference)["c"] == "fault"
+
+
+def test_an_identity_layer_needs_no_operation() -> None:
+    toy = ToyReference(x=X)
+    a = toy.dense("a", 0, *A)
+    drop = toy.layer("drop", "Dropout", a, out=toy.values[a])
+    reference = toy.trace(toy.dense("b", drop, *B))
+    candidate = ToyCandidate(X)
+    candidate.returns(candidate.linear("fc2", candidate.linear("fc1", Value(0), *A), *B))
+    made = judge(reference, candidate)
+    assert set(statuses(made, reference).values()) == {"pass"}
+    assert "passes through unchanged" in made.verdicts[2].reason
+
+
+def test_nan_on_one_side_is_a_fault_and_on_both_is_none() -> None:
+    def root(x: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.sqrt(x))
+
+    toy = ToyReference(x=X)
+    a = toy.dense("a", 0, *A)
+    reference = toy.trace(toy.layer("root", "Activation", a, config={"activation": "sqrt"}, out=root(toy.values[a])))
+    right, wrong = ToyCandidate(X), ToyCandidate(X)
+    right.returns(right.op("sqrt", "sqrt", root, right.linear("fc", Value(0), *A)))
+    wrong.returns(wrong.op("sqrt", "sqrt", lambda x: root(np.abs(x)), wrong.linear("fc", Value(0), *A)))
+    assert set(statuses(judge(reference, right), reference).values()) == {"pass"}
+    made = judge(reference, wrong)
+    assert statuses(made, reference)["root"] == "fault"
+    assert made.verdicts[2].isolated is not None
+    assert "not finite at the same places" in made.verdicts[2].isolated.reason
+
+
+def test_the_manifest_decides_where_it_speaks() -> None:
+    reference = chain()
+    made = judge(reference, port(), Manifest(layers={"b": ("fc2", "fc2"), "act": ("relu@1", "relu@1")}))
+    assert [made.alignment.methods[i] for i in (2, 3)] == ["manifest", "manifest"]
+    assert set(statuses(made, reference).values()) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ({"bb": ("fc2", "fc2")}, "no such layer; did you mean b"),
+        ({"b": ("fc22", "fc22")}, "no module or operation 'fc22'; did you mean fc2"),
+        ({"x": ("fc2", "fc2")}, "an input needs no partner"),
+        ({"b": ("fc3", "fc2")}, "'fc3' runs after 'fc2'"),
+    ],
+)
+def test_a_manifest_that_names_what_is_not_there_is_refused(layers: dict[str, tuple[str, str]], words: str) -> None:
+    with pytest.raises(RunError, match=words):
+        judge(chain(), port(), Manifest(layers=layers))
+
+
+def test_a_tolerance_of_the_manifest_holds_for_its_layer_alone() -> None:
+    reference = chain()
+    wrong = port(second=(B[0] + 1e-4 * np.eye(4), B[1]))
+    allowed = Manifest(tolerances={"b": Tolerance(1e-2, "rounded")})
+    assert statuses(judge(reference, wrong, allowed), reference)["b"] == "pass"
+    assert statuses(judge(reference, wrong, allowed), reference)["c"] == "inherited"
+
+
+def test_the_models_output_is_always_compared() -> None:
+    """Two heads that hold each other's weights: both outputs are wrong, whatever the weights say."""
+    toy = ToyReference(x=X)
+    one, two = toy.dense("one", 0, *A), toy.dense("two", 0, *B)
+    reference = toy.trace(one, two)
+    right, wrong = ToyCandidate(X), ToyCandidate(X)
+    right.returns(right.linear("h1", Value(0), *A), right.linear("h2", Value(0), *B))
+    wrong.returns(wrong.linear("h1", Value(0), *B), wrong.linear("h2", Value(0), *A))
+    assert set(statuses(judge(reference, right), reference).values()) == {"pass"}
+    assert statuses(judge(reference, wrong), reference) == {"x": "pass", "one": "fault", "two": "fault"}
+
+
+def test_a_port_that_gives_too_few_outputs_is_refused() -> None:
+    toy = ToyReference(x=X)
+    reference = toy.trace(toy.dense("one", 0, *A), toy.dense("two", 0, *B))
+    candidate = ToyCandidate(X)
+    candidate.returns(candidate.linear("h1", Value(0), *A))
+    with pytest.raises(RunError, match="has 2 outputs, the torch model gives 1"):
+        judge(reference, candidate)
+
+
+def test_a_residual_from_the_wrong_place_is_the_additions_fault() -> None:
+    toy = ToyReference(x=X)
+    a = toy.dense("a", 0, *A)
+    b = toy.dense("b", a, *B)
+    reference = toy.trace(
+        toy.dense(
+            "c",
+            toy.layer("add", "Add", b, a, out=np.asarray(toy.values[b], float) + np.asarray(toy.values[a], float)),
+            *C,
+        )
+    )
+
+    def candidate(*, wrong: bool) -> ToyCandidate:
+        made = ToyCandidate(X)
+        first = made.linear("fc1", Value(0), *A)
+        second = made.linear("fc2", first, *B)
+        added = made.op("add", "add", np.add, second, Value(0) if wrong else first)
+        return made.returns(made.linear("fc3", added, *C))
+
+    assert set(statuses(judge(reference, candidate(wrong=False)), reference).values()) == {"pass"}
+    found = statuses(judge(reference, candidate(wrong=True)), reference)
+    assert found == {"x": "pass", "a": "pass", "b": "pass", "add": "fault", "c": "inherited"}
+
+
+def test_right_inputs_are_not_run_again() -> None:
+    reference = chain()
+    candidate = port()
+    made = judge(reference, candidate)
+    assert candidate.runs == 0
+    assert all(v.isolated_is_cumulative for v in made.verdicts[1:])
