@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = vars(parser().parse_args(arguments))
     try:
         settings = options.resolve(given.pop("keras_model"), given, Path.cwd(), program=True)
-        modelfile.read(settings.keras_model)
+        file = modelfile.read(settings.keras_model)
+        if settings.keras is None:
+            file.layers()  # an error of the file is said before a framework is started
         run = supervisor.Run(settings, Path.cwd())
         try:
             report = run.wait()

@@ -10,6 +10,7 @@ import dataclasses
 import gc
 import json
 import os
+import shutil
 import sys
 import threading
 import traceback
@@ -67,8 +68,8 @@ def main(side: str, work: Callable[[Job], None]) -> None:
     The process ends through ``os._exit``, which saves the interpreter's and the frameworks' clean-up: every result is
     on disk by then.
     """
-    _end_with_parent()
     job = Job.read(Path(sys.argv[1]))
+    _end_with_parent(job.folder)
     sys.path[:] = [*job.sys_path, *(p for p in sys.path if p not in job.sys_path)]
     status = 0
     # Importing a framework makes millions of objects that live to the end; collecting them costs up to a third.
@@ -93,12 +94,16 @@ def _write_error(folder: Path, side: str, error: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def _end_with_parent() -> None:
-    """Exit when standard input ends: the parent holds its other end, and is gone however it ended."""
+def _end_with_parent(folder: Path) -> None:
+    """Exit when standard input ends: the parent holds its other end, and is gone however it ended.
+
+    A parent that was killed could not remove the run's folder.
+    """
 
     def wait() -> None:
         while os.read(0, 4096):
             pass
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(71)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -28,8 +28,15 @@ class Layout:
         """The input as torch takes it."""
         if not self.function:
             return np.ascontiguousarray(array.transpose(self.permutation))
-        result = specs.load(self.function, "[inputs] layout")(array)
-        return np.asarray(result.detach().numpy() if hasattr(result, "detach") else result)
+        function = specs.load(self.function, "[inputs] layout")
+        try:
+            result = function(array)
+            return np.asarray(result.detach().numpy() if hasattr(result, "detach") else result)
+        except Exception as error:
+            raise RunError(
+                f"[inputs] layout: {self.function} raised {type(error).__name__} on an input of shape {array.shape}: "
+                f"{error}"
+            ) from None
 
     def axes(self, keras_axes: Axes, shape: Sequence[int]) -> Axes:
         """Axes of the torch input, in the names of the Keras input's."""

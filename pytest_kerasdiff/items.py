@@ -48,8 +48,10 @@ class LayerCollector(pytest.Collector):
     def collect(self) -> Iterator[pytest.Item]:
         """One item for the output, one for each check."""
         yield OutputItem.from_parent(self, name="output")
+        made = self.config.stash[SESSION].checks_made.get(self.path)
         for name, check in checks.CHECKS.items():
-            if check.concerns(self._entry.class_name, self._entry.config):
+            concerned = check.concerns(self._entry.class_name, self._entry.config)
+            if concerned if made is None else (self._entry.name, name) in made:
                 yield CheckItem.from_parent(self, name=name)
 
 

@@ -104,6 +104,8 @@ def read(path: Path) -> Manifest:
         data = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: not TOML: {error}") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     known = {"torch", "inputs", "layers", "declared", "tolerance", "preprocess"}
     for key in data:
         if key not in known:
@@ -114,7 +116,7 @@ def read(path: Path) -> Manifest:
             torch=_text(data["torch"], "torch") if "torch" in data else None,
             inputs=_inputs(_table(data, "inputs")),
             layers={name: _span(name, value) for name, value in _table(data, "layers").items()},
-            declared={name: _text(value, f"[declared] {name}") for name, value in _table(data, "declared").items()},
+            declared={name: _reason(value, f"[declared] {name}") for name, value in _table(data, "declared").items()},
             tolerances={name: _tolerance(name, value) for name, value in _table(data, "tolerance").items()},
         )
     except ValueError as error:
@@ -134,6 +136,12 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
+def _reason(value: Any, where: str) -> str:
+    if not _text(value, where).strip():
+        raise ValueError(f"{where} = {value!r}: expected a reason")
+    return str(value)
+
+
 def _inputs(table: Mapping[str, Any]) -> dict[str, InputRule]:
     if table and all(isinstance(value, dict) for value in table.values()):
         return {name: _input_rule(f"[inputs.{name}]", value) for name, value in table.items()}
@@ -146,7 +154,7 @@ def _input_rule(where: str, table: Mapping[str, Any]) -> InputRule:
             raise ValueError(f"{where}: unknown key {key!r}; known: layout, range, shape")
     layout = table.get("layout")
     if isinstance(layout, list):
-        if sorted(layout) != list(range(len(layout))):
+        if not all(type(axis) is int for axis in layout) or sorted(layout) != list(range(len(layout))):
             raise ValueError(f"{where} layout = {layout}: expected a permutation of 0 … {len(layout) - 1}")
         layout = tuple(layout)
     elif layout is not None and not (isinstance(layout, str) and (layout == "keras" or ":" in layout)):
@@ -178,7 +186,7 @@ def _tolerance(name: str, value: Any) -> Tolerance:
     if not (
         isinstance(value, dict)
         and isinstance(value.get("tol"), int | float)
-        and value["tol"] > 0
+        and 0 < value["tol"] < float("inf")
         and isinstance(value.get("reason"), str)
         and value["reason"].strip()
     ):

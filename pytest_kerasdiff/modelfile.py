@@ -68,14 +68,23 @@ class ModelFile:
         """Every call of every layer, inner models entered, in the order of the file.
 
         Raises:
-            RunError: The file holds weights only.
+            RunError: The file holds weights only, or its config lists no layers.
         """
         if self.config is None:
             raise RunError(
                 f"{self.path}: holds weights only; name the code that builds the Keras model with "
                 "--kerasdiff-keras=module:callable"
             )
-        return list(_entries(self.config, ""))
+        try:
+            entries = list(_entries(self.config, ""))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise RunError(f"{self.path}: the model's config is not as Keras writes it") from None
+        if not entries:
+            raise RunError(
+                f"{self.path}: the model's config lists no layers; a subclassed model cannot be rebuilt from its file: "
+                "save a functional or Sequential model"
+            )
+        return entries
 
     def inputs(self) -> list[InputSpec]:
         """The inputs of the model in its own order; empty where the file does not state them."""

@@ -93,6 +93,18 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
+    """Learn the layers of files that do not list them, so that a run that cannot be made is a usage error."""
+    own = session.config.stash.get(SESSION, None)
+    if own is not None and not session.config.pluginmanager.hasplugin("dsession"):
+        try:
+            own.find_layers()
+        except RunError as error:
+            raise pytest.UsageError(str(error)) from None
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
     """Wait for the reports before the first test, so that a run that cannot be made is a usage error."""
     own = session.config.stash.get(SESSION, None)

@@ -91,6 +91,13 @@ def load(path: Path, specs: Sequence[InputSpec]) -> list[npt.NDArray[np.generic]
             e is not None and e != s for e, s in zip(expected, array.shape, strict=True)
         ):
             raise RunError(f"{path}: shape {array.shape} does not fit input {spec.name!r} of shape {expected}")
+        if array.dtype.kind not in "biuf":
+            raise RunError(f"{path}: input {spec.name!r} is of dtype {array.dtype}, expected numbers")
+        if array.size == 0:
+            raise RunError(f"{path}: shape {array.shape} of input {spec.name!r} holds nothing to compare")
+    if len({len(array) for array in arrays}) > 1:
+        counts = ", ".join(f"{spec.name} {len(array)}" for spec, array in zip(specs, arrays, strict=True))
+        raise RunError(f"{path}: the inputs hold different numbers of samples: {counts}")
     return [
         array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) and _is_index(spec) else np.float64)
         for spec, array in zip(specs, arrays, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,16 @@ class KerasdiffSession:
         if len(self.models) < len(settings):
             raise RunError("--keras-model: the same file is named twice")
         self.files = {path: modelfile.read(path) for path in self.models}
+        self.layers: dict[Path, list[modelfile.LayerEntry]] = {}
+        for path, file in self.files.items():
+            try:
+                self.layers[path] = file.layers()
+            except RunError:
+                if self.models[path].keras is None:
+                    raise  # else the user's code knows the layers: see find_layers
         self._runs: dict[Path, supervisor.Run] = {}
         self._reports: dict[Path, Report] = {}
+        self.checks_made: dict[Path, set[tuple[str, str]]] = {}
         self._worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
         self._add_arguments(explicit)
 
@@ -82,6 +91,26 @@ class KerasdiffSession:
         """Folder of each model's run, for xdist's workers."""
         return {str(path): str(run.folder) for path, run in self._runs.items()}
 
+    def find_layers(self) -> None:
+        """Learn the layers of files that do not list them from their reports; before tests are collected.
+
+        Raises:
+            RunError: A run could not be made, or none is made.
+        """
+        for path in self.models.keys() - self.layers.keys():
+            if self._worker is None:
+                if path not in self._runs:
+                    raise RunError(f"{path}: lists no layers; they are known only when the comparison is run")
+                self.wait({path})
+            else:
+                folder = self._worker_folder(path)
+                while folder.is_dir() and not (folder / child.REPORT).exists():
+                    time.sleep(0.02)
+            report = self.report(path)
+            names = [(la["name"], la["class"]) for la in report["layers"]]
+            self.layers[path] = [modelfile.LayerEntry(name, kind, {}) for name, kind in names]
+            self.checks_made[path] = {(c["layer"], c["check"]) for c in report["checks"]}
+
     def wait(self, selected: Collection[Path] | None) -> None:
         """Wait for the reports of the models that have tests to run.
 
@@ -92,7 +121,7 @@ class KerasdiffSession:
             RunError: A run could not be made.
         """
         for path, run in self._runs.items():
-            if selected is not None and path not in selected:
+            if path in self._reports or (selected is not None and path not in selected):
                 continue
             report = run.wait()
             self._reports[path] = report
@@ -116,8 +145,7 @@ class KerasdiffSession:
             RunError: It is not there: the run was not made in this session.
         """
         if path not in self._reports and self._worker is not None:
-            folder = Path(self._worker.get("kerasdiff_folders", {}).get(str(path), os.devnull))
-            file = folder / child.REPORT
+            file = self._worker_folder(path) / child.REPORT
             if not file.exists():
                 raise RunError(
                     f"{path}: the report of the controlling pytest process is not at {file}; workers on other "
@@ -127,6 +155,10 @@ class KerasdiffSession:
         if path not in self._reports:
             raise RunError(f"{path}: was not compared in this session")
         return self._reports[path]
+
+    def _worker_folder(self, path: Path) -> Path:
+        assert self._worker is not None
+        return Path(self._worker.get("kerasdiff_folders", {}).get(str(path), os.devnull))
 
     def close(self) -> None:
         """End all processes and remove their folders."""

@@ -29,7 +29,7 @@ def load(spec: str, option: str) -> Callable[..., Any]:
         raise RunError(f"{option}: got {spec!r}, expected module:callable, such as model.resnet8:build")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a main guard may end itself
         where = _innermost_line(error)
         raise RunError(
             f"{option}: cannot import {module_name!r}: {type(error).__name__}: {error}{where}; "
@@ -54,7 +54,7 @@ def call(function: Callable[..., Any], keras_model: Path, spec: str, option: str
         return function(str(keras_model)) if takes_path(function) else function()
     except RunError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RunError(f"{option}: {spec} raised {type(error).__name__}: {error}{_innermost_line(error)}") from None
 
 

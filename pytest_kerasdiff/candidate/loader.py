@@ -36,6 +36,11 @@ class Port:
             _load_weights(model, settings.weights)
         if settings.device.startswith("cuda") and not torch.cuda.is_available():
             raise RunError(f"--kerasdiff-device: got {settings.device!r}, but torch sees no CUDA device; valid: cpu")
+        try:
+            torch.empty(0, device=settings.device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunError(f"--kerasdiff-device: got {settings.device!r}: {reason}") from None
         self.model = model
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Program:

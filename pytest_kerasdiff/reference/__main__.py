@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 from pytest_kerasdiff import child, manifest, modelfile, probes
 from pytest_kerasdiff.errors import RunError
@@ -70,9 +71,14 @@ def _built_inputs(model: object) -> list[InputSpec]:
             "--kerasdiff-keras: the model it returned has no inputs yet: build it (model.build(shape), or "
             "call it once) before returning it"
         )
-    return [
-        InputSpec(str(t.name).split(":")[0], tuple(t.shape), str(getattr(t.dtype, "name", t.dtype))) for t in tensors
-    ]
+    return [InputSpec(_input_name(t), tuple(t.shape), str(getattr(t.dtype, "name", t.dtype))) for t in tensors]
+
+
+def _input_name(tensor: Any) -> str:
+    """Name of the InputLayer of a symbolic input, whose own name may be Keras's automatic one."""
+    history = getattr(tensor, "_keras_history", None)
+    owner = getattr(history, "operation", None) or getattr(history, "layer", None)
+    return str(owner.name if owner is not None else tensor.name).split(":")[0]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,7 @@ def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
     Raises:
         RunError: Keras cannot build the model or load the weights; the line carries Keras's reason.
     """
-    keras.backend.set_floatx(settings.precision)
+    _set_precision(keras, settings.precision)
     if settings.keras is not None:
         model = specs.call(
             specs.load(settings.keras, "--kerasdiff-keras"), file.path, settings.keras, "--kerasdiff-keras"
@@ -54,10 +55,10 @@ def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
                 f"--kerasdiff-keras: {settings.keras} returned {type(model).__name__}, expected a "
                 f"{keras.__name__} Model"
             )
-        config = {"class_name": type(model).__name__, "config": model.get_config()}
-        if model.get_config().get("layers") is None:
-            return _with_weights(model, file)
-        config["module"] = "keras"
+        if {str(layer.compute_dtype) for layer in model.layers} <= {settings.precision}:
+            return _with_weights(model, file)  # as built where floatx decides; custom layers need no registration
+        config = _config_of(keras, model, settings)
+        _set_precision(keras, settings.precision)  # the user's code may have set a policy of its own
     elif file.config is not None:
         config = file.config
     else:
@@ -82,6 +83,30 @@ def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
     return _with_weights(model, file)
 
 
+def _set_precision(keras: ModuleType, precision: str) -> None:
+    keras.backend.set_floatx(precision)
+    keras.mixed_precision.set_global_policy(precision)
+
+
+def _config_of(keras: ModuleType, model: Any, settings: Settings) -> dict[str, Any]:
+    """The config of a model built by the user's code in another precision than the run's, to build it again."""
+    try:
+        if keras.__name__ == "tf_keras":
+            config: dict[str, Any] = json.loads(model.to_json())
+        else:
+            config = keras.saving.serialize_keras_object(model)
+        if "layers" in config["config"]:
+            return config
+        reason = "it is subclassed"
+    except Exception as error:
+        reason = _reason(error)
+    raise RunError(
+        f"--kerasdiff-keras: {settings.keras} returned a model with layers of a fixed dtype, which cannot be built "
+        f"again in {settings.precision}: {reason}; leave the dtype to keras.config.floatx(), or give "
+        "--kerasdiff-precision=float32"
+    )
+
+
 def _with_weights(model: Any, file: ModelFile) -> Any:
     path = file.path
     try:
@@ -98,8 +123,6 @@ def _weights_path(path: Path) -> Path:
 
 def _from_config(keras: ModuleType, config: dict[str, Any]) -> Any:
     if keras.__name__ == "tf_keras":
-        import json
-
         return keras.models.model_from_json(json.dumps(config))
     if "module" in config:
         return keras.saving.deserialize_keras_object(config)
