@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.alignment import Alignment
-from pytest_kerasdiff.trace import Array, CandidateTrace, ConstantData, Layer, Operation, ReferenceTrace
+from pytest_kerasdiff.align.primitives import activation_name
+from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Layer, Operation, ReferenceTrace
 
+_COMPUTED = 2.0**-21
+"""Relative difference allowed to a weight computed from parameters (weight_norm): eight float32 roundings."""
 _MOSTLY = 0.5
 """Share of equal elements from which an array is the Keras weight with some elements changed, not another weight."""
 
@@ -45,6 +49,8 @@ class Subject:
         operation: The torch operation that stands for it, if there is one.
         constants: Constants of all torch operations of the layer.
         folded: Its weights are multiplied into another layer's.
+        last: The torch operation that gives the layer's output, where it is not the layer's input.
+        parameters: Names of the torch parameters and buffers that an operation takes as they are.
     """
 
     layer: Layer
@@ -52,6 +58,8 @@ class Subject:
     operation: Operation | None
     constants: Sequence[ConstantData]
     folded: bool
+    last: Operation | None = None
+    parameters: Set[str] = frozenset()
 
 
 Outcome = tuple[str, str]
@@ -107,6 +115,7 @@ def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
         if constant.array.size != weight.size or constant.array.dtype.kind != "f":
             continue
         port = constant.array.astype(np.float32)
+        direct = len(constant.origins) == 1 and constant.origins[0] in subject.parameters
         for form in forms:
             for candidate in (port, port.T) if port.ndim == 2 else (port,):
                 if candidate.shape != form.shape and candidate.squeeze().shape != form.squeeze().shape:
@@ -114,6 +123,8 @@ def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
                 candidate = candidate.reshape(form.shape)
                 if np.array_equal(candidate, form):
                     return "", f"{name} equal"
+                if not direct and _distance(candidate, form).max() <= _COMPUTED * np.abs(np.asarray(form, float)).max():
+                    return "", f"{name} equal to rounding, computed from {', '.join(constant.origins) or 'constants'}"
                 meaning = (candidate != 0) | (form != 0)
                 share = float(np.mean((candidate == form)[meaning]))
                 if share > best_share:
@@ -131,12 +142,15 @@ def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
     if best_share < _MOSTLY or by_content.fingerprint(candidate) == by_content.fingerprint(form):
         return "", f"{name} held in another form"
     wrong = candidate != form
-    difference = np.abs(np.subtract(candidate, form, dtype=np.float64))
-    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), form.shape))
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(_distance(candidate, form))), form.shape))
     return "weights-differ", (
         f"{name}: {int(wrong.sum())} of {form.size} elements of {where} differ, most at {at}: got {candidate[at]:.6g}, "
         f"expected {form[at]:.6g}"
     )
+
+
+def _distance(first: Array, second: Array) -> npt.NDArray[np.float64]:
+    return np.abs(np.asarray(first, np.float64) - np.asarray(second, np.float64))
 
 
 def _forms(name: str, weight: Array, class_name: str) -> list[Array]:
@@ -160,6 +174,68 @@ def _through_bfloat16(array: Array) -> Array:
     return rounded.astype(np.uint32).view(np.float32)
 
 
+def check_hyper(subject: Subject) -> Outcome:
+    """Compare what both sides state of a rectifier: slope below the threshold, threshold, greatest value.
+
+    Activations that stay below 6 do not tell ReLU6 from ReLU.
+    """
+    wanted = rectifier(subject.layer.class_name, subject.layer.config)
+    last = subject.last
+    found = _torch_rectifier(last) if last is not None else None
+    if wanted is None or found is None or last is None:
+        return "", "no rectifier stated on both sides; the activations are compared"
+    words = f"Keras {_rectifier_words(wanted)}, port {_rectifier_words(found)}"
+    same = all(
+        a == b or (a is not None and b is not None and abs(a - b) <= 1e-6 * abs(a))
+        for a, b in zip(wanted, found, strict=True)
+    )
+    return ("", words) if same else ("activation-slope", f"{words} [{last.source}]")
+
+
+Rectifier = tuple[float, float, float | None]
+"""(slope below the threshold, threshold, greatest value or None)."""
+
+
+def rectifier(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
+    """The rectifier that a Keras layer ends with; None where it ends with none, or with one whose slope is a weight.
+
+    Source: keras/src/layers/activations/relu.py and leaky_relu.py (``alpha`` in Keras 2).
+    """
+    if class_name == "ReLU":
+        greatest = config.get("max_value")
+        return (
+            float(config.get("negative_slope") or 0), float(config.get("threshold") or 0),
+            None if greatest is None else float(greatest),
+        )  # fmt: skip
+    if class_name == "LeakyReLU":
+        slope = config.get("negative_slope", config.get("alpha", 0.3))
+        return (float(slope), 0.0, None) if isinstance(slope, int | float) else None
+    return {"relu": (0.0, 0.0, None), "relu6": (0.0, 0.0, 6.0)}.get(activation_name(config.get("activation")))
+
+
+def _torch_rectifier(operation: Operation) -> Rectifier | None:
+    arguments = operation.arguments
+    if operation.op == "relu":
+        return 0.0, 0.0, None
+    if operation.op == "relu6":
+        return 0.0, 0.0, 6.0
+    if operation.op == "leaky_relu":
+        return float(arguments.get("negative_slope", 0.01)), 0.0, None
+    low, high = ("min_val", "max_val") if operation.op == "hardtanh" else ("min", "max")
+    if operation.op in ("hardtanh", "clamp", "clamp_min", "clip") and arguments.get(low) == 0:
+        greatest = arguments.get(high)
+        return (0.0, 0.0, None if greatest is None else float(greatest)) if not isinstance(greatest, Constant) else None
+    return None
+
+
+def _rectifier_words(values: Rectifier) -> str:
+    slope, threshold, greatest = values
+    parts = [f"slope {slope:g}"] if slope else []
+    parts += [f"threshold {threshold:g}"] if threshold else []
+    parts += [f"at most {greatest:g}"] if greatest is not None else []
+    return f"ReLU({', '.join(parts)})"
+
+
 def _has_epsilon(class_name: str, config: Mapping[str, Any]) -> bool:
     return "Normalization" in class_name and "epsilon" in config
 
@@ -169,7 +245,15 @@ def _has_weights(class_name: str, config: Mapping[str, Any]) -> bool:
         "BatchNormalization", "LayerNormalization", "GroupNormalization")  # fmt: skip
 
 
-CHECKS: dict[str, Check] = {"weights": Check(_has_weights, check_weights), "eps": Check(_has_epsilon, check_eps)}
+def _has_rectifier(class_name: str, config: Mapping[str, Any]) -> bool:
+    return rectifier(class_name, config) is not None
+
+
+CHECKS: dict[str, Check] = {
+    "weights": Check(_has_weights, check_weights),
+    "eps": Check(_has_epsilon, check_eps),
+    "hyper": Check(_has_rectifier, check_hyper),
+}
 
 
 def run(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment) -> list[CheckResult]:
@@ -199,4 +283,17 @@ def _subject(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Al
         candidate.operations[main] if main is not None else None,
         [candidate.constants[n] for n in numbers],
         position in alignment.folded or position in alignment.folded.values(),
+        candidate.operations[alignment.torch.producer[value]] if value in alignment.torch.producer else None,
+        _taken_as_they_are(candidate, numbers),
     )
+
+
+def _taken_as_they_are(candidate: CandidateTrace, numbers: Iterable[int]) -> frozenset[str]:
+    """Parameters whose elements the constants hold unchanged, in whatever order."""
+    found = set()
+    for constant in (candidate.constants[n] for n in numbers):
+        for origin in constant.origins[:1] if len(constant.origins) == 1 else ():
+            own = candidate.parameters.get(origin)
+            if own is not None and by_content.fingerprint(own) == by_content.fingerprint(constant.array):
+                found.add(origin)
+    return frozenset(found)

@@ -17,6 +17,9 @@ from pytest_kerasdiff.verdict import Error
 SAME_INPUT = 1e-10
 """Relative difference of a layer's inputs below which its cumulative error is its isolated error."""
 _MAX_TRIED = 24
+_NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "softmax", "softplus", "hard_sigmoid", "exponential"})
+_NOT_SHOWN = "these inputs do not show the difference, others do"
+"""Reason of an activation that the port lacks, where the probe inputs happen not to need it."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -146,8 +149,19 @@ class Judge:
             return
         if result.cumulative is not None and result.cumulative.passes and self._inputs_are_keras(layer.inputs):
             result.isolated, result.isolated_is_cumulative = result.cumulative, True
+            self._miss_activation(position)
             return
         result.isolated = self._alone(position, torch_value)
+        self._miss_activation(position)
+
+    def _miss_activation(self, position: int) -> None:
+        """A layer whose activation has no torch operation is at fault even where these inputs do not show it."""
+        result = self.verdicts[position]
+        last = self.alignment.keras.node(self._reference.layers[position].outputs[0])
+        missing = position in self.alignment.partial and last is not None and last.kind == "act"
+        if missing and result.isolated is not None and result.isolated.passes:
+            result.isolated = dataclasses.replace(result.isolated, reason=_NOT_SHOWN)
+            result.reason = "no torch operation for this layer's activation"
 
     def _inputs_are_keras(self, values: Iterable[int]) -> bool:
         """Whether the port computed a layer's inputs as Keras did, to far below the tolerance."""
@@ -173,10 +187,8 @@ class Judge:
         """
         layer = self._reference.layers[position]
         sources: dict[int, int] = {}
-        for keras_value in (
-            *self.alignment.pairs,
-            *layer.inputs,
-        ):  # the layer's own inputs come last: they decide
+        # The layer's own inputs come last: they decide.
+        for keras_value in (*self.alignment.pairs, *self._inputs_of(position, ignoring)):
             at = self._layer_of.get(keras_value)
             known = self.alignment.torch_value(keras_value)
             if at is not None and at != position and at not in ignoring and known is not None and known != torch_value:
@@ -195,6 +207,14 @@ class Judge:
             ).scale
             return verdict.failed(f"cannot run on Keras's input: {error}", scale)
         return self._compare(position, layer.outputs[0], torch_value, array)
+
+    def _inputs_of(self, position: int, ignoring: frozenset[int]) -> list[int]:
+        """Inputs of a layer, those of the layers computed with it in the place of theirs."""
+        found = []
+        for value in self._reference.layers[position].inputs:
+            at = self._layer_of[value]
+            found += self._inputs_of(at, ignoring) if at in self.alignment.computed_with or at in ignoring else [value]
+        return found
 
     def _for_torch(self, keras_value: int, torch_value: int) -> Array:
         """Keras's array of a value as the port would hold it."""
@@ -228,10 +248,30 @@ class Judge:
             )
         if result.isolated.passes:
             result.reason = "no torch operation for this layer: its input passes through unchanged, as it should"
+            if self._needs_operation(position):
+                result.isolated = dataclasses.replace(result.isolated, reason=_NOT_SHOWN)
+                result.reason = "no torch operation for this layer"
             return
         partner = self._joint_consumer(position) or self._joint_producer(position)
         if partner is None:
             result.reason = "no torch operation for this layer"
+
+    def _needs_operation(self, position: int) -> bool:
+        """Whether a layer that changed nothing on these inputs is an activation that would change others."""
+        node = self.alignment.keras.node(self._reference.layers[position].outputs[0])
+        if node is None or node.kind != "act":
+            return False
+        plain = node.variant == "relu" and not any(
+            self._reference.layers[position].config.get(key) for key in ("max_value", "negative_slope", "threshold")
+        )
+        value = node.operands[0]
+        while plain and (before := self.alignment.keras.node(value)) is not None:
+            if before.kind == "act":
+                return before.variant not in _NEVER_NEGATIVE
+            if before.kind not in ("pool", "move", "identity", "pad", "crop", "upsample"):
+                return True
+            value = before.operands[0]
+        return True
 
     def _between_keras(self, array: Array, source: int, target: int) -> Array:
         return rearrange(array, self.layouts.keras[source], self.layouts.keras[target])
@@ -365,7 +405,56 @@ class Judge:
                 if len(consumers) == 1 and self._repair(consumers[0], frozenset({position})):
                     self._compute_with(position, consumers[0])
                     changed = True
+        return changed or self._join_groups()
+
+    def _join_groups(self) -> bool:
+        """Join layers that the port computes as one.
+
+        An encoder run once on two inputs put together, ``|a - b|`` for a maximum less a minimum. Only layers that have
+        no value of their own in the port may be joined; a layer whose value is there and differs is at fault, whatever
+        follows makes of it.
+        """
+        absent = {p for p, result in enumerate(self.verdicts) if self._is_absent(p, result)}
+        changed = False
+        for position, layer in enumerate(self._reference.layers):
+            group = self._absent_before(position, absent)
+            if not group or any(
+                v in self._reference.outputs or not self._users(v) <= group | {position}
+                for p in group
+                for v in self._reference.layers[p].outputs
+            ):
+                continue
+            ignoring = frozenset(group)
+            now = self.alignment.pairs.get(layer.outputs[0])
+            if (now is not None and self._alone(position, now, ignoring).passes) or (
+                layer.outputs[0] not in self._reference.outputs and self._repair(position, ignoring)
+            ):
+                for p in group:
+                    self._compute_with(p, position)
+                absent -= group | {position}
+                changed = True
         return changed
+
+    def _is_absent(self, position: int, result: LayerVerdict) -> bool:
+        if result.status not in ("fault", "unpaired") or not self._reference.layers[position].inputs:
+            return False
+        no_value = self._reference.layers[position].outputs[0] in self.alignment.passes_on
+        return no_value or result.isolated is None or bool(result.isolated.reason)
+
+    def _absent_before(self, position: int, absent: set[int]) -> set[int]:
+        """Absent layers that a layer is computed from without any other layer between."""
+        found: set[int] = set()
+        pending = [position]
+        while pending:
+            for value in self._reference.layers[pending.pop()].inputs:
+                at = self._layer_of[value]
+                if at in absent and at not in found:
+                    found.add(at)
+                    pending.append(at)
+        return found
+
+    def _users(self, value: int) -> set[int]:
+        return {i for i, layer in enumerate(self._reference.layers) if value in layer.inputs}
 
     def _repair(self, position: int, ignoring: frozenset[int]) -> bool:
         """Pair a layer with the torch value that gives Keras's output from Keras's input, if there is one."""
@@ -378,6 +467,7 @@ class Judge:
             self.alignment.pairs[value] = torch_value
             self.alignment.passes_on.pop(value, None)
             if self._consumers_still_pass(value, ignoring):
+                self.alignment.partial.discard(position)
                 producer = self.alignment.torch.producer.get(torch_value)
                 if producer is not None and position not in self.alignment.main:
                     self.alignment.main[position] = producer

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pytest_kerasdiff.checks import CHECKS, Subject, check_eps, check_weights
+from pytest_kerasdiff.checks import CHECKS, Subject, check_eps, check_hyper, check_weights
 from pytest_kerasdiff.trace import Array, ConstantData, Layer, Operation
 
 RANDOM = np.random.default_rng(0)
@@ -22,7 +23,9 @@ def subject(
     layer = Layer("layer", kind, config or {}, (0,), (1,), tuple(weights))
     operation = Operation("block.norm@1", "batch_norm", "block.norm", "port.py:7", (0,), (), (1,), arguments)
     data = [ConstantData(c, (f"block.p{i}",)) for i, c in enumerate(constants)]
-    return Subject(layer, weights, operation, data, folded)
+    return Subject(
+        layer, weights, operation, data, folded, operation, frozenset(f"block.p{i}" for i in range(len(constants)))
+    )
 
 
 def torch_layout(kernel: Array) -> Array:
@@ -94,14 +97,39 @@ class TestWeights:
         assert check_weights(subject("Dense", {"bias": sparse}, other)) == ("", "bias held in another form")
 
 
+class TestHyper:
+    """Each pair is a Keras layer and a torch operation, right or wrong."""
+
+    @pytest.mark.parametrize(
+        ("kind", "config", "op", "arguments", "cause"),
+        [
+            ("Activation", {"activation": "relu"}, "relu", {}, ""),
+            ("Activation", {"activation": "relu"}, "hardtanh", {"min_val": 0.0, "max_val": 6.0}, "activation-slope"),
+            ("Conv2D", {"activation": "relu6"}, "clamp", {"min": 0, "max": 6}, ""),
+            ("Conv2D", {"activation": "relu6"}, "relu", {}, "activation-slope"),
+            ("ReLU", {"max_value": 6.0, "negative_slope": 0.0, "threshold": 0}, "relu6", {}, ""),
+            ("ReLU", {"max_value": None}, "clamp_min", {"min": 0}, ""),
+            ("LeakyReLU", {"alpha": 0.30000001192092896}, "leaky_relu", {"negative_slope": 0.3}, ""),
+            ("LeakyReLU", {"negative_slope": 0.3}, "leaky_relu", {"negative_slope": 0.01}, "activation-slope"),
+            ("Dense", {"activation": "relu"}, "mul", {}, ""),
+        ],
+    )
+    def test_rectifiers(
+        self, kind: str, config: dict[str, Any], op: str, arguments: dict[str, Any], cause: str
+    ) -> None:
+        made = subject(kind, {}, config=config)
+        last = Operation("act", op, "", "port.py:3", (0,), (), (1,), arguments)
+        assert check_hyper(dataclasses.replace(made, last=last))[0] == cause
+
+
 def test_collection_knows_which_layers_a_check_concerns() -> None:
     concerned = {
         kind: [name for name, check in CHECKS.items() if check.concerns(kind, config)]
         for kind, config in {
-            "InputLayer": {}, "Conv2D": {}, "Dense": {}, "Activation": {}, "BatchNormalization": {"epsilon": 1e-3},
+            "InputLayer": {}, "Conv2D": {}, "Dense": {"activation": "relu"}, "Activation": {}, "BatchNormalization": {"epsilon": 1e-3},
         }.items()
     }  # fmt: skip
     assert concerned == {
-        "InputLayer": [], "Conv2D": ["weights"], "Dense": ["weights"], "Activation": [],
+        "InputLayer": [], "Conv2D": ["weights"], "Dense": ["weights", "hyper"], "Activation": [],
         "BatchNormalization": ["weights", "eps"],
     }  # fmt: skip

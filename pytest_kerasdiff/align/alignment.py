@@ -192,9 +192,20 @@ def _result(
                 result.folded[position] = partner
         else:
             result.passes_on[value] = _passed_on(walk, chain, layer.inputs)
+    _join_between(result, reference)
     for keras_value, torch_value in outputs:
         _extend_to_output(result, keras_value, torch_value)
     return result
+
+
+def _join_between(result: Alignment, reference: ReferenceTrace) -> None:
+    """A layer that only passes on what another one computes together with a third is computed with it too."""
+    owner = {v: i for i, layer in enumerate(reference.layers) for v in layer.outputs}
+    for position, layer in enumerate(reference.layers):
+        source = result.passes_on.get(layer.outputs[0])
+        if source is not None and owner[source] in result.computed_with and result.torch_value(source) is None:
+            del result.passes_on[layer.outputs[0]]
+            result.computed_with[position] = result.computed_with[owner[source]]
 
 
 def _method(walk: Walk, chain: list[int]) -> str:

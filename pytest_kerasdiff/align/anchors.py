@@ -192,15 +192,18 @@ def _merge_claims(found: Sequence[tuple[int, set[int]]], keras: Graph, torch: Gr
 
 
 def _seated(anchor: Anchor, reference: ReferenceTrace, candidate: CandidateTrace, keras: Graph, torch: Graph) -> Anchor:
-    """Move a recurrent anchor to the value that is the layer's output.
+    """Move an anchor to the value that is the layer's output.
 
-    The last step taken out, steps stacked, halves joined: it is the first value of the layer's size that comes from the
-    operations' outputs by such steps alone.
+    The last step taken out, steps stacked, halves joined, a transposed convolution or a padded one cropped: it is the
+    first value of the layer's size that comes from the operations' outputs by such steps alone.
     """
     node = keras.node(anchor.last)
-    if node is None or node.kind not in ("rnn", "attention"):
+    if node is None or node.kind not in ("rnn", "attention", "conv", "linear"):
         return anchor
-    size = math.prod(reference.shapes[anchor.last])
+    shape = reference.shapes[reference.layers[node.owner].outputs[0]]
+    size = math.prod(shape)
+    if node.kind in ("conv", "linear"):
+        return _cropped(anchor, shape, candidate, torch)
     inside = {i for v in torch.between(anchor.sources, anchor.value) if (i := torch.producer.get(v)) is not None}
     reached = {v for i in inside for v in torch.nodes[i].outputs}
     if math.prod(candidate.shapes[anchor.value]) == size:
@@ -212,6 +215,16 @@ def _seated(anchor: Anchor, reference: ReferenceTrace, candidate: CandidateTrace
                 if math.prod(candidate.shapes[value]) == size:
                     return dataclasses.replace(anchor, value=value)
     return anchor
+
+
+def _cropped(anchor: Anchor, shape: tuple[int, ...], candidate: CandidateTrace, torch: Graph) -> Anchor:
+    value, wanted = anchor.value, (math.prod(shape), len(shape))
+    while (math.prod(candidate.shapes[value]), len(candidate.shapes[value])) != wanted:
+        consumers = torch.consumers.get(value, [])
+        if len(consumers) != 1 or torch.nodes[consumers[0]].kind not in ("pad", "move", "identity"):
+            return anchor
+        value = torch.nodes[consumers[0]].outputs[0]
+    return dataclasses.replace(anchor, value=value)
 
 
 def sources(torch: Graph, steps: set[int]) -> tuple[int, ...]:

@@ -49,6 +49,7 @@ _table(
     "avg_global",
 )
 _table("pool", "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax max_reduce", "max_global")
+_table("pool", "linalg_vector_norm norm var std var_mean std_mean logsumexp prod amin", "other_global")
 _table(
     "pad",
     "pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
@@ -122,7 +123,7 @@ def kind(operation: Operation) -> tuple[str, str]:
     several = len(operation.inputs) > 1
     if op == "overlay":  # a part of a buffer was written: padding, or joining where the buffer held values before
         return ("concat", "") if several else ("pad", "")
-    if op in ("max", "min") and not several:
+    if op in ("max", "min") and not several and "other" not in arguments:
         return "pool", f"{op}_global" if op == "max" else "min_global"
     if op in _TWO_SIDED:
         joined = _TWO_SIDED[op]

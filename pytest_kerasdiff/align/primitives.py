@@ -132,7 +132,10 @@ def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
     if name in _ATTENTION:
         return [("attention", "", weights)]
     if name == "Rescaling":
-        return [("affine", "mul", ()), ("affine", "add", ())]
+        done = [
+            step for step, key, none in (("mul", "scale", 1), ("add", "offset", 0)) if config.get(key, none) != none
+        ]
+        return [("affine", step, ()) for step in done] or [("identity", "", ())]
     if name == "Normalization":
         return [("affine", "add", ()), ("affine", "mul", weights)]
     if name == "Activation":

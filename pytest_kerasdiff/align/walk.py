@@ -176,6 +176,12 @@ class Walk:
             if product is not None and product.kind == "mul" and product.outputs[0] not in self.taken:
                 cost, states = self._match(keras_node.operands, product.operands, True)
                 return 0.3 + cost, ("pair", *states)
+        if keras_node.kind in ("average", "maximum", "minimum", "add", "mul") and torch_node.kind == "pool":
+            stacked = self.torch.node(torch_node.operands[0])  # values joined by reducing their stack
+            if stacked is not None and stacked.kind == "concat" and stacked.outputs[0] not in self.taken:
+                cost, states = self._match(keras_node.operands, stacked.operands, False)
+                if cost < best[0]:
+                    return 0.3 + cost, ("pair", *states)
         if keras_node.kind in _MERGES and torch_node.kind == "affine":
             inner, steps = torch_node, 0
             while inner is not None and inner.kind in ("affine", "move") and steps < 4:
