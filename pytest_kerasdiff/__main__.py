@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if settings.report is not None:
             supervisor.publish(report, settings.report)
     except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # The engine speaks of options by pytest's names.
+        print(f"error: {str(error).replace('--kerasdiff-', '--')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -84,6 +84,12 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     reference = reference or _wait(job.folder)
     waited = time.perf_counter()
     alignment, judge = _best(reference, fed, names, arrays, stated, settings)
+    stated.check_names([layer.name for layer in reference.layers], judge.candidate.trace.parameters)
+    if stated.preprocess:
+        judge.notes.append("[preprocess] of the manifest is not compared by this version")
+    surplus = len(judge.candidate.trace.outputs) - len(reference.outputs)
+    if surplus > 0:
+        judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
     verdicts = judge.run()
     results = checks.run(reference, judge.candidate.trace, alignment)
     data = report.build(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Manifest:
         layers: Keras layer → (first, last) torch module or operation; equal where one is named.
         declared: Keras layers or torch parameters without a partner → reason.
         tolerances: Keras layer → tolerance.
+        preprocess: There is a [preprocess] table.
     """
 
     path: Path | None = None
@@ -56,6 +58,22 @@ class Manifest:
     layers: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     declared: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tolerances: Mapping[str, Tolerance] = dataclasses.field(default_factory=dict)
+    preprocess: bool = False
+
+    def check_names(self, layers: Iterable[str], parameters: Iterable[str]) -> None:
+        """Refuse names of nothing: a misspelt tolerance or declaration would lose its effect in silence.
+
+        Raises:
+            RunError: [tolerance] or [declared] names neither a Keras layer nor, for the latter, a torch parameter.
+        """
+        known = set(layers)
+        for table, names, valid in (("tolerance", self.tolerances, known),
+                                    ("declared", self.declared, known | set(parameters))):  # fmt: skip
+            for name in names:
+                if name not in valid:
+                    close = difflib.get_close_matches(name, valid, 3)
+                    hint = f"; did you mean {', '.join(close)}?" if close else ""
+                    raise RunError(f"{self.path}: [{table}] {name}: neither model has such a name{hint}")
 
     def rules(self, names: Sequence[str]) -> dict[str, InputRule]:
         """The rule of each input by its own name.
@@ -117,6 +135,7 @@ def read(path: Path) -> Manifest:
             inputs=_inputs(_table(data, "inputs")),
             layers={name: _span(name, value) for name, value in _table(data, "layers").items()},
             declared={name: _reason(value, f"[declared] {name}") for name, value in _table(data, "declared").items()},
+            preprocess="preprocess" in data,
             tolerances={name: _tolerance(name, value) for name, value in _table(data, "tolerance").items()},
         )
     except ValueError as error:

@@ -27,12 +27,14 @@ class InputSpec:
         shape: Shape with the batch axis; None where the size is free.
         dtype: numpy dtype name stated by the file.
         vocabulary: Number of valid indices, where the input feeds an Embedding; else None.
+        rescaling: (scale, offset) of the Rescaling layer that the input feeds; (1, 0) where there is none.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
     vocabulary: int | None = None
+    rescaling: tuple[float, float] = (1.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ def _inputs(model: Config) -> list[InputSpec]:
                 tuple(shape),
                 dtype if isinstance(dtype, str) else "float32",
                 _vocabulary(layer_name(layer), layers),
+                _rescaling(layer_name(layer), layers),
             )
     order = _input_names(model)
     if order and set(order) <= set(specs):
@@ -254,11 +257,20 @@ def _history_names(node: Any) -> Iterator[str]:
 
 def _vocabulary(name: str, layers: list[Config]) -> int | None:
     """Smallest ``input_dim`` of the Embedding layers fed by this input; in a Sequential, of the first layers."""
-    sizes = []
+    return min((int(config["input_dim"]) for config in _fed_by(name, "Embedding", layers)), default=None)
+
+
+def _rescaling(name: str, layers: list[Config]) -> tuple[float, float]:
+    for config in _fed_by(name, "Rescaling", layers):
+        scale, offset = config.get("scale", 1), config.get("offset", 0)
+        if isinstance(scale, int | float) and isinstance(offset, int | float) and scale:
+            return float(scale), float(offset)
+    return 1.0, 0.0
+
+
+def _fed_by(name: str, class_name: str, layers: list[Config]) -> Iterator[Config]:
+    """Configs of the layers of a class that an input feeds; in a Sequential, of the first layers."""
     for position, layer in enumerate(layers):
-        if layer.get("class_name") != "Embedding":
-            continue
         nodes = layer.get("inbound_nodes")
-        if f'"{name}"' in json.dumps(nodes) if nodes else position <= 1:
-            sizes.append(int(layer["config"]["input_dim"]))
-    return min(sizes, default=None)
+        if layer.get("class_name") == class_name and (f'"{name}"' in json.dumps(nodes) if nodes else position <= 1):
+            yield layer["config"]

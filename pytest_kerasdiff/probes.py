@@ -44,7 +44,9 @@ def draw(
         elif rule.range:
             arrays.append(generator.uniform(rule.range[0], rule.range[1], shape))
         else:
-            arrays.append(generator.standard_normal(shape))
+            # A model that begins by rescaling pixels would see a constant image: undo that.
+            scale, offset = spec.rescaling
+            arrays.append((generator.standard_normal(shape) - offset) / scale)
     return arrays
 
 

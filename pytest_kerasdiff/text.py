@@ -87,7 +87,7 @@ def _worst(layers: list[Layer]) -> tuple[str, Mapping[str, Any]] | None:
     def share(error: Mapping[str, Any]) -> float:
         return float(error["max_abs"] / error["limit"]) if error["limit"] else 0.0
 
-    passing = [(layer["name"], layer["cumulative"]) for layer in layers if layer["status"] == "pass"]
+    passing = [(la["name"], la["cumulative"]) for la in layers if la["status"] == "pass" and la["torch"] is not None]
     return max(passing, key=lambda item: share(item[1]), default=None)
 
 

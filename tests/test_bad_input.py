@@ -134,7 +134,7 @@ def assert_program_refuses(folder: Path, arguments: tuple[str | Path, ...], *wor
     assert run.returncode == 2, run.stdout + run.stderr
     assert run.stdout == ""
     assert run.stderr.startswith("error: ")
-    assert_one_line(run.stderr, *words)
+    assert_one_line(run.stderr, *(word.replace("--kerasdiff-", "--") for word in words))
     assert_clean(folder, before)
 
 

@@ -126,7 +126,8 @@ def test_collection_knows_which_layers_a_check_concerns() -> None:
     concerned = {
         kind: [name for name, check in CHECKS.items() if check.concerns(kind, config)]
         for kind, config in {
-            "InputLayer": {}, "Conv2D": {}, "Dense": {"activation": "relu"}, "Activation": {}, "BatchNormalization": {"epsilon": 1e-3},
+            "InputLayer": {}, "Conv2D": {}, "Dense": {"activation": "relu"}, "Activation": {},
+            "BatchNormalization": {"epsilon": 1e-3},
         }.items()
     }  # fmt: skip
     assert concerned == {
