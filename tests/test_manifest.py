@@ -137,3 +137,23 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert back.layers == {name: (span, span) if isinstance(span, str) else span for name, span in layers.items()}
     assert back.declared == declared
     assert back.inputs == {"image": InputRule((0, 3, 1, 2)), "my input": InputRule((0, 1))}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[tolerance]\ndens = { tol = 1e-3, reason = "x" }\n', r"\[tolerance\] dens: .* did you mean dense\?"),
+        ('[declared]\n"fc.weigth" = "unused"\n', r"\[declared\] fc.weigth: .* did you mean fc.weight\?"),
+    ],
+)
+def test_names_of_nothing_are_refused(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "kerasdiff.toml"
+    path.write_text(text)
+    with pytest.raises(RunError, match=words):
+        manifest.read(path).check_names(["dense"], ["fc.weight"])
+
+
+def test_names_of_layers_and_parameters_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "kerasdiff.toml"
+    path.write_text('[declared]\ndense = "x"\n"fc.weight" = "y"\n[tolerance]\ndense = { tol = 1e-3, reason = "x" }\n')
+    manifest.read(path).check_names(["dense"], ["fc.weight"])

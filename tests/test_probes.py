@@ -98,3 +98,9 @@ def test_the_batches_of_several_inputs_must_be_equal(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", image=np.zeros((2, 8, 6, 3)), tokens=np.zeros((3, 12)))
     with pytest.raises(RunError, match="samples"):
         probes.load(tmp_path / "x.npz", [IMAGE, TOKENS])
+
+
+def test_a_first_rescaling_is_undone() -> None:
+    plain = probes.draw([InputSpec("x", (None, 4, 4, 3), "float32")], {}, 2, 0)[0]
+    pixels = probes.draw([InputSpec("x", (None, 4, 4, 3), "float32", rescaling=(1 / 127.5, -1.0))], {}, 2, 0)[0]
+    assert np.allclose(np.asarray(pixels, float) / 127.5 - 1, np.asarray(plain, float))
