@@ -180,6 +180,10 @@ def _best(
     judges = []
     axes = keras_axes(reference)
     for option in fed:
+        ran_in = (
+            reference.environment.get("reference_precision"),
+            option.candidate.trace.environment.get("candidate_precision"),
+        )
         alignment = align(reference, option.candidate.trace, stated)
         inputs = {
             torch_value: layout.axes(axes[keras_value], array.shape)
@@ -195,7 +199,7 @@ def _best(
                 inputs,
                 stated,
                 settings.tol,
-                settings.precision,
+                "float32" if "float32" in ran_in else settings.precision,
                 dict(zip(names, option.layouts, strict=True)),
                 option.notes,
             )

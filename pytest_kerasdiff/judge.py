@@ -61,7 +61,7 @@ class Judge:
         """Know both sides; nothing is run yet."""
         self._reference, self.candidate, self.alignment = reference, candidate, alignment
         self.layouts_used, self.notes = dict(layouts_used), list(notes)
-        self._manifest, self._tol, self._precision = manifest, tol, precision
+        self._manifest, self._tol, self.precision = manifest, tol, precision
         self._layer_of = {v: i for i, layer in enumerate(reference.layers) for v in layer.outputs}
         self._input_axes = dict(input_axes)
         self.layouts = Layouts(reference, candidate, self._input_axes, alignment.pairs)
@@ -96,7 +96,7 @@ class Judge:
             self._conclude(position)
 
     def _rule(self, position: int) -> str:
-        return "float32" if self._precision == "float32" or position in self._float32_from else "float64"
+        return "float32" if self.precision == "float32" or position in self._float32_from else "float64"
 
     def _compare(self, position: int, keras_value: int, torch_value: int, array: Array) -> Error:
         name = self._reference.layers[position].name

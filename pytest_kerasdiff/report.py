@@ -49,7 +49,7 @@ def build(
         "verdict": "pass" if compared and not failing and not failed_checks else "fail",
         "keras_model": str(file.path),
         "torch": spec,
-        "precision": settings.precision,
+        "precision": judge.precision,
         "tolerance": settings.tol,
         "layers": layers,
         "checks": [dataclasses.asdict(c) for c in checks],

@@ -34,6 +34,11 @@ class TraceWriter:
         """Write one value."""
         self._values.create_dataset(str(number), data=array)
 
+    def discard(self) -> None:
+        """Give the file up and leave nothing behind."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
     def close(
         self,
         layers: Sequence[Layer],

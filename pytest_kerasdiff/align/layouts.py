@@ -412,7 +412,7 @@ class Layouts:
             return None
         key = (operation.op, repr(operation.arguments), number, before, first)
         if key not in self._moves:
-            positions = np.arange(int(np.prod(before)), dtype=np.float64).reshape(before)
+            positions = np.arange(int(np.prod(before)), dtype=np.int64).reshape(before)
             try:
                 moved = self._candidate.run([operation.outputs[number]], {operation.inputs[0]: positions})
             except ReplayError:
@@ -420,7 +420,7 @@ class Layouts:
             array = moved[operation.outputs[number]]
             if tuple(array.shape) != tuple(after):
                 return None
-            self._moves[key] = decode(np.rint(array).astype(np.int64), first, self._fresh)
+            self._moves[key] = decode(np.asarray(array, dtype=np.int64), first, self._fresh)
         return self._moves[key]
 
 

@@ -15,6 +15,9 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.trace import Array
 
+_PRECISION_WORDS = ("dtype", "float", "double", "scalar type")
+"""Words by which torch's errors speak of precision."""
+
 
 class Port:
     """The user's torch model, ready to be recorded."""
@@ -44,10 +47,21 @@ class Port:
         self.model = model
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Program:
-        """Run the model once on these inputs; see ``recorder.record``."""
-        return recorder.record(
-            self.model, self._arguments(names, arrays), self._settings.precision, self._settings.device
-        )
+        """Run the model once on these inputs; see ``recorder.record``.
+
+        A model that cannot run in float64 (constants of another precision inside TorchScript) is run in float32.
+        """
+        arguments, device = self._arguments(names, arrays), self._settings.device
+        try:
+            return recorder.record(self.model, arguments, self._settings.precision, device)
+        except RunError as error:
+            if self._settings.precision == "float32" or not any(w in str(error).lower() for w in _PRECISION_WORDS):
+                raise
+            note = f"the port cannot run in float64, so it is judged by the float32 rule: {error}"
+            try:
+                return recorder.record(self.model, arguments, "float32", device, [note])
+            except RunError:
+                raise error from None
 
     def _arguments(self, names: Sequence[str], arrays: Sequence[Array]) -> Mapping[str, Array] | Sequence[Array]:
         """By name where forward's parameters are called as the Keras inputs, else by position."""

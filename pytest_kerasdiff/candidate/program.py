@@ -54,10 +54,11 @@ class Program:
         instructions: Sequence[Instruction],
         constants: Mapping[int, torch.Tensor],
         inputs: Mapping[int, torch.Tensor],
+        precision: torch.dtype,
     ) -> None:
-        """Keep the program, its constants and the inputs it was recorded on."""
+        """Keep the program, its constants, the inputs it was recorded on and the dtype it computes in."""
         self._trace, self._instructions, self._constants = trace, instructions, constants
-        self._inputs = inputs
+        self._inputs, self._precision = inputs, precision
         self._producer = {value: i for i, ins in enumerate(instructions) for value in ins.gives()}
 
     @property
@@ -91,7 +92,7 @@ class Program:
     def _tensor(self, number: int, array: Array) -> torch.Tensor:
         reference = next(iter(self._inputs.values()))
         tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.to(reference.device)
+        return tensor.to(reference.device, self._precision if tensor.is_floating_point() else tensor.dtype)
 
     def _needed(self, wanted: Iterable[int], given: set[int]) -> list[int]:
         steps: set[int] = set()

@@ -255,6 +255,7 @@ class Recording:
                 "python": platform.python_version(),
                 "platform": platform.platform(),
                 "device": str(next(iter(inputs.values())).device),
+                "candidate_precision": str(self._precision).removeprefix("torch."),
             },
             tuple(notes),
         )
@@ -263,6 +264,7 @@ class Recording:
             [step[0] for step in self._steps],
             dict(self._constants),
             {n: t.clone() for n, t in inputs.items()},
+            self._precision,
         )
 
     def _names(self) -> list[str]:
@@ -296,7 +298,11 @@ class Recording:
 
 
 def record(
-    model: torch.nn.Module, arguments: Mapping[str, Array] | Sequence[Array], precision: str, device: str
+    model: torch.nn.Module,
+    arguments: Mapping[str, Array] | Sequence[Array],
+    precision: str,
+    device: str,
+    notes: Sequence[str] = (),
 ) -> Program:
     """Run a model once and return it as a program.
 
@@ -305,6 +311,7 @@ def record(
         arguments: Inputs by position, or by name of forward's parameters.
         precision: "float64" or "float32".
         device: torch device.
+        notes: What is known already and belongs into the trace.
 
     Raises:
         RunError: The model raised; the line names the module reached and the user's line.
@@ -333,7 +340,7 @@ def record(
             enter.remove()
             leave.remove()
         outputs = [t for t in pytree.tree_leaves(_as_tree(result)) if isinstance(t, torch.Tensor)]
-        notes = []
+        notes = list(notes)
         if recording.casts:
             notes.append(f"conversions to float32 were run in float64 (at {', '.join(recording.casts[:5])})")
         return recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes)

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
+from types import ModuleType
 from typing import Any
 
 from pytest_kerasdiff import child, manifest, modelfile, probes
 from pytest_kerasdiff.errors import RunError
-from pytest_kerasdiff.modelfile import InputSpec
+from pytest_kerasdiff.modelfile import InputSpec, ModelFile
+from pytest_kerasdiff.options import Settings
 
 
 def work(job: child.Job) -> None:
     """Load the Keras model, run it on the probe inputs and write the reference trace."""
+    from pytest_kerasdiff.reference import loader
+
+    file = modelfile.read(job.settings.keras_model)
+    keras = loader.import_keras(file)
+    try:
+        _trace(job, job.settings, file, keras, [])
+    except _CannotRunError as error:
+        if job.settings.precision == "float32":
+            raise
+        # Some operations have no float64 kernel on CPU, such as 3-D max pooling.
+        lower = dataclasses.replace(job.settings, precision="float32")
+        note = f"Keras cannot run this model in float64, so both sides are judged by the float32 rule: {error.reason}"
+        try:
+            _trace(job, lower, file, keras, [note])
+        except _CannotRunError:
+            raise error from None
+
+
+class _CannotRunError(RunError):
+    """Keras raised while it ran the model."""
+
+    reason = ""
+
+
+def _trace(job: child.Job, settings: Settings, file: ModelFile, keras: ModuleType, notes: list[str]) -> None:
+    import tensorflow
+
     from pytest_kerasdiff.reference import loader, recorder
     from pytest_kerasdiff.tracefile import TraceWriter
-
-    settings = job.settings
-    file = modelfile.read(settings.keras_model)
-    keras = loader.import_keras(file)
-    import tensorflow
 
     model = loader.load(keras, file, settings)
     inputs = file.inputs() if file.config is not None and settings.keras is None else _built_inputs(model)
@@ -35,11 +60,13 @@ def work(job: child.Job) -> None:
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         shapes = ", ".join(f"{s.name} {a.shape}" for s, a in zip(inputs, arrays, strict=True))
-        raise RunError(
+        writer.discard()
+        raised = _CannotRunError(
             f"{file.path}: Keras raised on the probe inputs ({shapes}): {type(error).__name__}: {reason}; "
             "where the model leaves sizes free, state them in the manifest: [inputs] shape = […]"
-        ) from error
-    notes = []
+        )
+        raised.reason = reason[:200]
+        raise raised from error
     stated = {loader.dtype_name(layer.get("config", {}).get("dtype")) for layer in _configs(file.config)}
     reduced = sorted(d for d in stated if d and "16" in d)
     if reduced:
@@ -52,6 +79,7 @@ def work(job: child.Job) -> None:
             keras.__name__: keras.__version__,
             "tensorflow": tensorflow.__version__,
             "python": platform.python_version(),
+            "reference_precision": settings.precision,
             "keras_file_version": file.keras_version,
         },
         notes,
