@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pytest_kerasdiff import savedmodel
 from pytest_kerasdiff.errors import RunError
 
 Config = dict[str, Any]
@@ -104,9 +105,9 @@ def read(path: Path) -> ModelFile:
     """
     if not path.exists():
         raise RunError(f"{path}: no such file")
-    if path.is_dir():
-        raise RunError(f"{path}: is a folder; SavedModel folders are not read yet: save the model as .h5 or .keras")
     try:
+        if path.is_dir():
+            return ModelFile(path, "2", savedmodel.read_config(path))
         if zipfile.is_zipfile(path):
             return _read_archive(path)
         return _read_hdf5(path)

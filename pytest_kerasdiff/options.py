@@ -141,7 +141,12 @@ def _switch(text: str) -> bool:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("torch", "`module:callable` that returns the nn.Module to judge", _text, "SPEC"),
+    Option(
+        "torch",
+        "`module:callable` that returns the nn.Module to judge; or a TorchScript `.pt`, an exported `.pt2`",
+        _text,
+        "SPEC",
+    ),
     Option(
         "keras",
         "`module:callable` that builds the Keras model, where the file holds weights only",
@@ -163,7 +168,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("device", "torch device of the port", _text, "NAME"),
     Option("inputs", "real probe inputs (`.npy` or `.npz`) instead of generated ones", _path, "PATH"),
     Option("report", "folder that receives report.json", _path, "DIR"),
-    Option("trust", "run code stored in the model file", _switch, ""),
+    Option("trust", "run code stored in the model files", _switch, ""),
 )
 
 

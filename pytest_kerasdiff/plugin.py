@@ -81,15 +81,21 @@ def _close(config: pytest.Config) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Make the tests of a Keras file that is to be judged."""
+    return _collector(file_path, parent)
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Make the tests of a SavedModel folder that is to be judged."""
+    return _collector(path, parent)
+
+
+def _collector(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     session = parent.config.stash.get(SESSION, None)
-    if session is None or file_path not in session.models:
+    if session is None or path not in session.models:
         return None
     from pytest_kerasdiff.items import ModelCollector
 
-    try:
-        return ModelCollector.from_file(parent, file_path)
-    except RunError as error:
-        raise pytest.UsageError(str(error)) from None
+    return ModelCollector.from_file(parent, path)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

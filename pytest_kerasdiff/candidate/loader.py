@@ -26,12 +26,12 @@ class Port:
         """Build the model.
 
         Raises:
-            RunError: The spec does not import, is not callable, raises, or returns no module; the weights do not load;
-                the device is not there.
+            RunError: The spec does not import, is not callable, raises, or returns no module; the archive is not there
+                or not trusted; the weights do not load; the device is not there.
         """
         self._settings = settings
         option = "--kerasdiff-torch"
-        found = specs.load(spec, option)
+        found = _archive(Path(spec), settings) if _is_archive(spec) else specs.load(spec, option)
         model = found if isinstance(found, torch.nn.Module) else specs.call(found, settings.keras_model, spec, option)
         if not isinstance(model, torch.nn.Module):
             raise RunError(f"{option}: {spec} returned {type(model).__name__}, expected a torch.nn.Module")
@@ -69,6 +69,32 @@ class Port:
             return arrays
         parameters = inspect.signature(self.model.forward).parameters
         return dict(zip(names, arrays, strict=True)) if set(names) <= set(parameters) else arrays
+
+
+def _is_archive(spec: str) -> bool:
+    return spec.endswith((".pt", ".pt2", ".pth")) and ":" not in Path(spec).name
+
+
+def _archive(path: Path, settings: Settings) -> torch.nn.Module:
+    """Open a TorchScript or an exported program; both may carry code, so only what is trusted is opened."""
+    if not path.exists():
+        raise RunError(f"--kerasdiff-torch: {path}: no such file (looked for in {Path.cwd()})")
+    if not settings.trust:
+        raise RunError(
+            f"--kerasdiff-torch: {path}: opening it can run code stored in it; if you trust it, add --kerasdiff-trust"
+        )
+    try:
+        if path.suffix == ".pt2":
+            exported: torch.nn.Module = torch.export.load(path).module()
+            return exported
+        module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        return module
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise RunError(
+            f"--kerasdiff-torch: {path}: neither TorchScript (.pt) nor an exported program (.pt2): {reason[:200]}; "
+            "a state dict goes with --kerasdiff-weights"
+        ) from None
 
 
 def _load_weights(model: torch.nn.Module, path: Path) -> None:

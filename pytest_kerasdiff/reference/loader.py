@@ -7,7 +7,6 @@ import copy
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -56,7 +55,8 @@ def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
                 f"{keras.__name__} Model"
             )
         if {str(layer.compute_dtype) for layer in model.layers} <= {settings.precision}:
-            return _with_weights(model, file)  # as built where floatx decides; custom layers need no registration
+            # As built where floatx decides; custom layers need no registration.
+            return _with_weights(keras, model, file)
         config = _config_of(keras, model, settings)
         _set_precision(keras, settings.precision)  # the user's code may have set a policy of its own
     elif file.config is not None:
@@ -80,7 +80,7 @@ def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
         raise RunError(
             f"{file.path}: {keras.__name__} {keras.__version__} cannot build the model: {reason}{hint}"
         ) from error
-    return _with_weights(model, file)
+    return _with_weights(keras, model, file)
 
 
 def _set_precision(keras: ModuleType, precision: str) -> None:
@@ -107,18 +107,16 @@ def _config_of(keras: ModuleType, model: Any, settings: Settings) -> dict[str, A
     )
 
 
-def _with_weights(model: Any, file: ModelFile) -> Any:
+def _with_weights(keras: ModuleType, model: Any, file: ModelFile) -> Any:
     path = file.path
     try:
-        model.load_weights(str(_weights_path(path)))
+        if path.is_dir():
+            model.set_weights(keras.models.load_model(str(path), compile=False).get_weights())
+        else:
+            model.load_weights(str(path))
     except Exception as error:
         raise RunError(f"{path}: cannot load the weights: {_reason(error)}") from error
     return model
-
-
-def _weights_path(path: Path) -> Path:
-    """Keras 3 tells the formats apart by the file's ending; a full model in HDF5 counts as legacy ``.h5``."""
-    return path
 
 
 def _from_config(keras: ModuleType, config: dict[str, Any]) -> Any:
