@@ -56,7 +56,7 @@ def option_table() -> str:
     lines = [
         "| pytest | program | ini | default | meaning |",
         "|---|---|---|---|---|",
-        "| `--keras-model PATH` | first argument | `keras_model` | – | Keras file whose port is judged; repeatable, "
+        "| `--keras-model PATH` | first argument | `keras_model` | – | Keras file or SavedModel folder whose port is judged; repeatable, "
         "one a line in the ini |",
     ]
     for option in options.OPTIONS:
