@@ -11,12 +11,12 @@ from pytest_kerasdiff.align.axes import Axes, AxesError, rearrange
 from pytest_kerasdiff.align.layouts import Layouts
 from pytest_kerasdiff.feeding import Layout
 from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.regroup import Regrouping
 from pytest_kerasdiff.trace import Array, Candidate, ReferenceTrace, ReplayError
 from pytest_kerasdiff.verdict import Error
 
 SAME_INPUT = 1e-10
 """Relative difference of a layer's inputs below which its cumulative error is its isolated error."""
-_MAX_TRIED = 24
 _NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "softmax", "softplus", "hard_sigmoid", "exponential"})
 _NOT_SHOWN = "these inputs do not show the difference, others do"
 """Reason of an activation that the port lacks, where the probe inputs happen not to need it."""
@@ -62,11 +62,12 @@ class Judge:
         self._reference, self.candidate, self.alignment = reference, candidate, alignment
         self.layouts_used, self.notes = dict(layouts_used), list(notes)
         self._manifest, self._tol, self.precision = manifest, tol, precision
-        self._layer_of = {v: i for i, layer in enumerate(reference.layers) for v in layer.outputs}
+        self.layer_of = {v: i for i, layer in enumerate(reference.layers) for v in layer.outputs}
         self._input_axes = dict(input_axes)
         self.layouts = Layouts(reference, candidate, self._input_axes, alignment.pairs)
         self._float32_from = self._rounded_layers()
         self.verdicts: list[LayerVerdict] = []
+        self._regrouping = Regrouping(self, reference)
 
     def run(self) -> list[LayerVerdict]:
         """Judge all layers; where a layer is at fault, look whether another value of the port is its output.
@@ -76,7 +77,7 @@ class Judge:
         """
         self._judge()
         for _ in range(4):
-            if not self._repair_pairs():
+            if not self._regrouping.repair():
                 break
             self.layouts = Layouts(self._reference, self.candidate, self._input_axes, self.alignment.pairs)
             self._judge()
@@ -124,13 +125,13 @@ class Judge:
         wanted: dict[int, list[int]] = {}
         for layer in self._reference.layers:
             value = self.alignment.torch_value(layer.outputs[0])
-            if value is not None and self._layer_of[layer.outputs[0]] not in self.alignment.computed_with:
+            if value is not None and self.layer_of[layer.outputs[0]] not in self.alignment.computed_with:
                 wanted.setdefault(value, []).append(layer.outputs[0])
         errors: dict[int, Error] = {}
 
         def visit(torch_value: int, array: Array) -> None:
             for keras_value in wanted[torch_value]:
-                errors[keras_value] = self._compare(self._layer_of[keras_value], keras_value, torch_value, array)
+                errors[keras_value] = self._compare(self.layer_of[keras_value], keras_value, torch_value, array)
 
         self.candidate.stream(wanted, visit)
         return errors
@@ -151,7 +152,7 @@ class Judge:
             result.isolated, result.isolated_is_cumulative = result.cumulative, True
             self._miss_activation(position)
             return
-        result.isolated = self._alone(position, torch_value)
+        result.isolated = self.alone(position, torch_value)
         self._miss_activation(position)
 
     def _miss_activation(self, position: int) -> None:
@@ -166,7 +167,7 @@ class Judge:
     def _inputs_are_keras(self, values: Iterable[int]) -> bool:
         """Whether the port computed a layer's inputs as Keras did, to far below the tolerance."""
         for value in values:
-            position = self._layer_of[value]
+            position = self.layer_of[value]
             error = self.verdicts[position].cumulative
             if (
                 error is None
@@ -177,7 +178,7 @@ class Judge:
                 return False
         return True
 
-    def _alone(self, position: int, torch_value: int, ignoring: frozenset[int] = frozenset()) -> Error:
+    def alone(self, position: int, torch_value: int, ignoring: frozenset[int] = frozenset()) -> Error:
         """Error of a layer's operations on Keras's inputs.
 
         Args:
@@ -186,13 +187,7 @@ class Judge:
             ignoring: Positions of layers whose values are computed by the port, not taken from Keras.
         """
         layer = self._reference.layers[position]
-        sources: dict[int, int] = {}
-        # The layer's own inputs come last: they decide.
-        for keras_value in (*self.alignment.pairs, *self._inputs_of(position, ignoring)):
-            at = self._layer_of.get(keras_value)
-            known = self.alignment.torch_value(keras_value)
-            if at is not None and at != position and at not in ignoring and known is not None and known != torch_value:
-                sources[known] = keras_value
+        sources = self._sources(position, torch_value, ignoring)
         inside = self.alignment.torch.between(sources, torch_value)
         needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
         try:
@@ -208,11 +203,26 @@ class Judge:
             return verdict.failed(f"cannot run on Keras's input: {error}", scale)
         return self._compare(position, layer.outputs[0], torch_value, array)
 
+    def inside(self, position: int, torch_value: int, ignoring: frozenset[int]) -> set[int]:
+        """Torch values that ``alone`` computes."""
+        return self.alignment.torch.between(self._sources(position, torch_value, ignoring), torch_value)
+
+    def _sources(self, position: int, torch_value: int, ignoring: frozenset[int]) -> dict[int, int]:
+        """Torch values that are taken from Keras when a layer is run alone → the Keras values that they are."""
+        found: dict[int, int] = {}
+        # The layer's own inputs come last: they decide.
+        for keras_value in (*self.alignment.pairs, *self._inputs_of(position, ignoring)):
+            at = self.layer_of.get(keras_value)
+            known = self.alignment.torch_value(keras_value)
+            if at is not None and at != position and at not in ignoring and known is not None and known != torch_value:
+                found[known] = keras_value
+        return found
+
     def _inputs_of(self, position: int, ignoring: frozenset[int]) -> list[int]:
         """Inputs of a layer, those of the layers computed with it in the place of theirs."""
         found = []
         for value in self._reference.layers[position].inputs:
-            at = self._layer_of[value]
+            at = self.layer_of[value]
             found += self._inputs_of(at, ignoring) if at in self.alignment.computed_with or at in ignoring else [value]
         return found
 
@@ -252,8 +262,7 @@ class Judge:
                 result.isolated = dataclasses.replace(result.isolated, reason=_NOT_SHOWN)
                 result.reason = "no torch operation for this layer"
             return
-        partner = self._joint_consumer(position) or self._joint_producer(position)
-        if partner is None:
+        if not (self._regrouping.with_consumer(position) or self._regrouping.with_producer(position)):
             result.reason = "no torch operation for this layer"
 
     def _needs_operation(self, position: int) -> bool:
@@ -276,48 +285,8 @@ class Judge:
     def _between_keras(self, array: Array, source: int, target: int) -> Array:
         return rearrange(array, self.layouts.keras[source], self.layouts.keras[target])
 
-    def _joint_consumer(self, position: int) -> int | None:
-        """The consumer whose torch operations include this layer's work (padding inside a convolution)."""
-        value = self._reference.layers[position].outputs[0]
-        consumers = [i for i, layer in enumerate(self._reference.layers) if value in layer.inputs]
-        for consumer in consumers:
-            torch_value = self.alignment.pairs.get(self._reference.layers[consumer].outputs[0])
-            if torch_value is None or not self._alone(consumer, torch_value, frozenset({position})).passes:
-                return None
-        if not consumers:
-            return None
-        self._compute_with(position, consumers[0])
-        return consumers[0]
-
-    def _compute_with(self, position: int, partner: int) -> None:
-        """Note that a layer has no value of its own in the port: another layer's operations do its work too."""
-        value = self._reference.layers[position].outputs[0]
-        self.alignment.computed_with[position] = partner
-        self.alignment.passes_on.pop(value, None)
-        self.alignment.pairs.pop(value, None)
-
-    def _joint_producer(self, position: int) -> int | None:
-        """The producer whose torch operations include this layer's work (ReLU before a concatenation)."""
-        layer = self._reference.layers[position]
-        if len(layer.inputs) != 1 or layer.inputs[0] not in self.alignment.pairs:
-            return None
-        producer = self._layer_of[layer.inputs[0]]
-        torch_value = self.alignment.pairs[layer.inputs[0]]
-        others = [la for la in self._reference.layers if layer.inputs[0] in la.inputs]
-        if len(others) != 1 or not self._reference.layers[producer].inputs:
-            return None
-        error = self._alone(position, torch_value, frozenset({producer}))
-        if not error.passes:
-            return None
-        self._compute_with(producer, position)
-        self.alignment.pairs[layer.outputs[0]] = torch_value
-        self.alignment.passes_on.pop(layer.outputs[0], None)
-        result = self.verdicts[position]
-        result.isolated = error
-        result.cumulative = self._one_cumulative(position)
-        return producer
-
-    def _one_cumulative(self, position: int) -> Error | None:
+    def one_cumulative(self, position: int) -> Error | None:
+        """Error of one layer in the ordinary forward pass, run for it alone."""
         value = self._reference.layers[position].outputs[0]
         torch_value = self.alignment.torch_value(value)
         if torch_value is None:
@@ -369,7 +338,7 @@ class Judge:
         while pending:
             layer = self._reference.layers[pending.pop(0)]
             for value in layer.inputs:
-                at = self._layer_of[value]
+                at = self.layer_of[value]
                 if self.verdicts[at].status == "fault":
                     return self._reference.layers[at].name
                 if at not in seen:
@@ -382,145 +351,6 @@ class Judge:
         rounded: set[int] = set()
         partners = set(self.alignment.folded.values())
         for position, layer in enumerate(self._reference.layers):
-            if position in partners or any(self._layer_of[v] in rounded for v in layer.inputs):
+            if position in partners or any(self.layer_of[v] in rounded for v in layer.inputs):
                 rounded.add(position)
         return rounded
-
-    # -- pairs that the values correct -------------------------------------------------------------------------------
-
-    def _repair_pairs(self) -> bool:
-        changed = False
-        for position, result in enumerate(self.verdicts):
-            layer = self._reference.layers[position]
-            if (
-                result.status not in ("fault", "unpaired")
-                or not layer.inputs
-                or layer.outputs[0] in self._reference.outputs
-            ):
-                continue
-            if self._repair(position, frozenset()):
-                changed = True
-            elif layer.outputs[0] in self.alignment.passes_on or position in self.alignment.partial:
-                consumers = [i for i, la in enumerate(self._reference.layers) if layer.outputs[0] in la.inputs]
-                if len(consumers) == 1 and self._repair(consumers[0], frozenset({position})):
-                    self._compute_with(position, consumers[0])
-                    changed = True
-        return changed or self._join_groups()
-
-    def _join_groups(self) -> bool:
-        """Join layers that the port computes as one.
-
-        An encoder run once on two inputs put together, ``|a - b|`` for a maximum less a minimum. Only layers that have
-        no value of their own in the port may be joined; a layer whose value is there and differs is at fault, whatever
-        follows makes of it.
-        """
-        absent = {p for p, result in enumerate(self.verdicts) if self._is_absent(p, result)}
-        changed = False
-        for position, layer in enumerate(self._reference.layers):
-            group = self._absent_before(position, absent)
-            if not group or any(
-                v in self._reference.outputs or not self._users(v) <= group | {position}
-                for p in group
-                for v in self._reference.layers[p].outputs
-            ):
-                continue
-            ignoring = frozenset(group)
-            now = self.alignment.pairs.get(layer.outputs[0])
-            if (now is not None and self._alone(position, now, ignoring).passes) or (
-                layer.outputs[0] not in self._reference.outputs and self._repair(position, ignoring)
-            ):
-                for p in group:
-                    self._compute_with(p, position)
-                absent -= group | {position}
-                changed = True
-        return changed
-
-    def _is_absent(self, position: int, result: LayerVerdict) -> bool:
-        if result.status not in ("fault", "unpaired") or not self._reference.layers[position].inputs:
-            return False
-        no_value = self._reference.layers[position].outputs[0] in self.alignment.passes_on
-        return no_value or result.isolated is None or bool(result.isolated.reason)
-
-    def _absent_before(self, position: int, absent: set[int]) -> set[int]:
-        """Absent layers that a layer is computed from without any other layer between."""
-        found: set[int] = set()
-        pending = [position]
-        while pending:
-            for value in self._reference.layers[pending.pop()].inputs:
-                at = self._layer_of[value]
-                if at in absent and at not in found:
-                    found.add(at)
-                    pending.append(at)
-        return found
-
-    def _users(self, value: int) -> set[int]:
-        return {i for i, layer in enumerate(self._reference.layers) if value in layer.inputs}
-
-    def _repair(self, position: int, ignoring: frozenset[int]) -> bool:
-        """Pair a layer with the torch value that gives Keras's output from Keras's input, if there is one."""
-        value = self._reference.layers[position].outputs[0]
-        before = self.alignment.pairs.get(value), self.alignment.passes_on.get(value)
-        for torch_value in self._possible(position, ignoring):
-            self.layouts.meet(torch_value, value)
-            if not self._alone(position, torch_value, ignoring).passes:
-                continue
-            self.alignment.pairs[value] = torch_value
-            self.alignment.passes_on.pop(value, None)
-            if self._consumers_still_pass(value, ignoring):
-                self.alignment.partial.discard(position)
-                producer = self.alignment.torch.producer.get(torch_value)
-                if producer is not None and position not in self.alignment.main:
-                    self.alignment.main[position] = producer
-                return True
-            self.alignment.pairs.pop(value)
-            for kept, old in zip((self.alignment.pairs, self.alignment.passes_on), before, strict=True):
-                if old is not None:
-                    kept[value] = old
-        return False
-
-    def _consumers_still_pass(self, value: int, ignoring: frozenset[int]) -> bool:
-        """Whether the layers that take a value are right when it is what it was just paired with.
-
-        A wrong operation between the new value and its consumer would only move the blame.
-        """
-        for position, layer in enumerate(self._reference.layers):
-            isolated, torch_value = self.verdicts[position].isolated, self.alignment.pairs.get(layer.outputs[0])
-            was_right = isolated is not None and isolated.passes
-            concerned = value in layer.inputs and was_right and position not in ignoring
-            if concerned and torch_value is not None and not self._alone(position, torch_value).passes:
-                return False
-        return True
-
-    def _possible(self, position: int, ignoring: frozenset[int]) -> list[int]:
-        """Unpaired torch values of the right size that are computed from what the layer takes, nearest first."""
-        layer, torch = self._reference.layers[position], self.alignment.torch
-        inputs = [v for value in layer.inputs for v in self._sources_of(value, ignoring)]
-        used = set(self.alignment.pairs.values())
-        later = [v for u, v in self.alignment.pairs.items() if self.alignment.keras.is_ancestor(layer.outputs[0], u)]
-        size = _count(self._reference.shapes[layer.outputs[0]])
-        found = [
-            v
-            for v, shape in self.candidate.trace.shapes.items()
-            if v not in used
-            and v in torch.producer
-            and _count(shape) == size
-            and inputs
-            and all(torch.is_ancestor(i, v) for i in inputs)
-            and not any(torch.is_ancestor(x, v) for x in later)
-        ]
-        return sorted(found, key=torch.order)[:_MAX_TRIED]
-
-    def _sources_of(self, value: int, ignoring: frozenset[int]) -> list[int]:
-        if self._layer_of[value] in ignoring:
-            return [
-                s for v in self._reference.layers[self._layer_of[value]].inputs for s in self._sources_of(v, ignoring)
-            ]
-        torch_value = self.alignment.torch_value(value)
-        return [] if torch_value is None else [torch_value]
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total

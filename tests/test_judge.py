@@ -223,3 +223,48 @@ def test_right_inputs_are_not_run_again() -> None:
     made = judge(reference, candidate)
     assert candidate.runs == 0
     assert all(v.isolated_is_cumulative for v in made.verdicts[1:])
+
+
+def pooled(*, relu: bool) -> tuple[ReferenceTrace, ToyCandidate]:
+    """Keras: rectify, then the maximum over eight steps; the port: the maximum, then rectify, or not."""
+    steps = np.random.default_rng(0).standard_normal((3, 8, 4))
+    toy = ToyReference(x=steps)
+    act = toy.relu("act", 0)
+    reference = toy.trace(
+        toy.layer("pool", "GlobalMaxPooling1D", act, out=np.max(np.asarray(toy.values[act], float), 1))
+    )
+    made = ToyCandidate(steps)
+    value = made.op("amax", "amax", lambda x: x.max(1), Value(0), dim=[1], keepdim=False)
+    return reference, made.returns(made.relu("relu", value) if relu else value)
+
+
+def test_an_activation_after_the_pooling_is_computed_together_with_it() -> None:
+    reference, candidate = pooled(relu=True)
+    assert statuses(judge(reference, candidate), reference) == {"x": "pass", "act": "declared", "pool": "pass"}
+
+
+def test_an_activation_that_the_pooling_hides_is_at_fault() -> None:
+    """The maximum over many steps is the same with and without it, on these inputs."""
+    reference, candidate = pooled(relu=False)
+    assert statuses(judge(reference, candidate), reference) == {"x": "pass", "act": "fault", "pool": "pass"}
+
+
+def test_an_activation_that_these_inputs_do_not_need_is_at_fault() -> None:
+    positive = np.abs(X) + 1
+    toy = ToyReference(x=positive)
+    act = toy.relu("act", 0)
+    reference = toy.trace(toy.dense("fc", act, *A))
+    candidate = ToyCandidate(positive)
+    made = judge(reference, candidate.returns(candidate.linear("fc", Value(0), *A)))
+    assert statuses(made, reference) == {"x": "pass", "act": "fault", "fc": "pass"}
+    assert made.verdicts[1].isolated is not None
+    assert made.verdicts[1].isolated.reason == "these inputs do not show the difference, others do"
+
+
+def test_a_second_rectifier_is_not_needed() -> None:
+    toy = ToyReference(x=X)
+    again = toy.relu("again", toy.relu("act", 0))
+    reference = toy.trace(toy.dense("fc", again, *A))
+    candidate = ToyCandidate(X)
+    made = judge(reference, candidate.returns(candidate.linear("fc", candidate.relu("relu", Value(0)), *A)))
+    assert set(statuses(made, reference).values()) == {"pass"}
