@@ -72,11 +72,13 @@ class Regrouping:
         the torch operations must have one too.
         """
         group = {self._reference.layers[p].weight_owner for p in (*ignoring, position)}
-        nodes = self._alignment.keras.nodes
-        needed = {(self._reference.layers[n.owner].weight_owner, n.variant) for n in nodes if n.kind == "act"}
-        inside = self._judge.inside(position, torch_value, ignoring)
-        there = sum((n := self._alignment.torch.node(v)) is not None and n.kind in _ACTIVATING for v in inside)
-        if there < sum(owner in group for owner, _ in needed):
+        needed = set()
+        for node in self._alignment.keras.nodes:
+            owner = self._reference.layers[node.owner].weight_owner
+            if node.kind == "act" and owner in group:
+                needed.add("relu" if node.variant == "relu" else f"{owner} {node.variant}")  # twice a ReLU is one
+        inside = [self._alignment.torch.node(v) for v in self._judge.inside(position, torch_value, ignoring)]
+        if sum(node is not None and node.kind in _ACTIVATING for node in inside) < len(needed):
             return False
         return self._judge.alone(position, torch_value, ignoring).passes
 
