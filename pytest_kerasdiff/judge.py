@@ -331,6 +331,8 @@ class Judge:
                 result.reason = "no layer before it is at fault alone: differences within the limit add up"
         else:
             result.status = "pass"
+            if layer.name in self._manifest.tolerances:
+                result.reason = f"tolerance of the manifest: {self._manifest.tolerances[layer.name].reason}"
 
     def _guilty(self, position: int) -> str | None:
         """Nearest layer at fault that this one is computed from."""

@@ -33,9 +33,10 @@ def layer_block(layer: Layer) -> str:
     lines.append(f"  isolated     {_measure(isolated)}      limit {_number(isolated['limit'])}     {mark}")
     lines.append(f"  cumulative   {_measure(cumulative)}")
     if not isolated["reason"]:
+        got, expected = _told_apart(isolated["got"], isolated["expected"])
         lines.append(
-            f"  where        worst at {tuple(isolated['worst'])}: got {_number(isolated['got'])}, expected "
-            f"{_number(isolated['expected'])}; {isolated['differing']:.1%} of elements differ"
+            f"  where        worst at {tuple(isolated['worst'])}: got {got}, expected {expected}; "
+            f"{isolated['differing']:.1%} of elements differ"
         )
     if layer["reason"]:
         lines.append(f"  because      {layer['reason']}")
@@ -109,6 +110,15 @@ def _measure(error: Mapping[str, Any] | None) -> str:
     if error["reason"]:
         return str(error["reason"])
     return f"{_number(error['max_abs'])} of scale {_number(error['scale'])}"
+
+
+def _told_apart(first: float | None, second: float | None) -> tuple[str, str]:
+    """Two numbers with as many digits as it takes to see that they differ."""
+    for digits in range(3, 17):
+        texts = tuple("∞" if value is None else f"{value:.{digits}g}" for value in (first, second))
+        if texts[0] != texts[1]:
+            break
+    return texts[0], texts[1]
 
 
 def _number(value: float | None) -> str:

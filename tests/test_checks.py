@@ -123,14 +123,21 @@ class TestHyper:
 
 
 def test_collection_knows_which_layers_a_check_concerns() -> None:
+    configs: dict[str, dict[str, Any]] = {
+        "InputLayer": {},
+        "Conv2D": {},
+        "Dense": {"activation": "relu"},
+        "Activation": {},
+        "BatchNormalization": {"epsilon": 1e-3},
+    }
     concerned = {
         kind: [name for name, check in CHECKS.items() if check.concerns(kind, config)]
-        for kind, config in {
-            "InputLayer": {}, "Conv2D": {}, "Dense": {"activation": "relu"}, "Activation": {},
-            "BatchNormalization": {"epsilon": 1e-3},
-        }.items()
-    }  # fmt: skip
+        for kind, config in configs.items()
+    }
     assert concerned == {
-        "InputLayer": [], "Conv2D": ["weights"], "Dense": ["weights", "hyper"], "Activation": [],
+        "InputLayer": [],
+        "Conv2D": ["weights"],
+        "Dense": ["weights", "hyper"],
+        "Activation": [],
         "BatchNormalization": ["weights", "eps"],
-    }  # fmt: skip
+    }

@@ -56,8 +56,8 @@ def option_table() -> str:
     lines = [
         "| pytest | program | ini | default | meaning |",
         "|---|---|---|---|---|",
-        "| `--keras-model PATH` | first argument | `keras_model` | – | Keras file or SavedModel folder whose port is judged; repeatable, "
-        "one a line in the ini |",
+        "| `--keras-model PATH` | first argument | `keras_model` | – | Keras file or SavedModel folder whose port is "
+        "judged; repeatable, one a line in the ini |",
     ]
     for option in options.OPTIONS:
         value = f" {option.metavar}" if option.metavar else ""

@@ -341,6 +341,11 @@ def record(
             leave.remove()
         outputs = [t for t in pytree.tree_leaves(_as_tree(result)) if isinstance(t, torch.Tensor)]
         notes = list(notes)
+        training = [path or "the model" for path, module in model.named_modules() if module.training]
+        if training:
+            notes.append(
+                f"in training mode, call .eval() on the port: {', '.join(training[:5])}{' …' * (len(training) > 5)}"
+            )
         if recording.casts:
             notes.append(f"conversions to float32 were run in float64 (at {', '.join(recording.casts[:5])})")
         return recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes)
