@@ -17,6 +17,8 @@ from pytest_kerasdiff.verdict import Error
 
 SAME_INPUT = 1e-10
 """Relative difference of a layer's inputs below which its cumulative error is its isolated error."""
+_SAME_RUN = 1e-7
+"""Tolerance between two runs of the port: far above float64's rounding, far below what a random operation does."""
 _NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "softmax", "softplus", "hard_sigmoid", "exponential"})
 _NOT_SHOWN = "these inputs do not show the difference, others do"
 """Reason of an activation that the port lacks, where the probe inputs happen not to need it."""
@@ -68,6 +70,8 @@ class Judge:
         self._float32_from = self._rounded_layers()
         self.verdicts: list[LayerVerdict] = []
         self._regrouping = Regrouping(self, reference)
+        self._unsteady: dict[int, str] = {}
+        """Outputs of the port that its operations do not give again → how they differ."""
 
     def run(self) -> list[LayerVerdict]:
         """Judge all layers; where a layer is at fault, look whether another value of the port is its output.
@@ -130,11 +134,24 @@ class Judge:
         errors: dict[int, Error] = {}
 
         def visit(torch_value: int, array: Array) -> None:
+            if torch_value in self.candidate.recorded:
+                self._compare_runs(torch_value, array)
             for keras_value in wanted[torch_value]:
                 errors[keras_value] = self._compare(self.layer_of[keras_value], keras_value, torch_value, array)
 
         self.candidate.stream(wanted, visit)
         return errors
+
+    def _compare_runs(self, torch_value: int, again: Array) -> None:
+        """Note whether the recorded operations, run again, give what the user's code gave."""
+        first = self.candidate.recorded[torch_value]
+        error = verdict.compare(again, first, _SAME_RUN, "float32" if self.precision == "float32" else "float64")
+        if not error.passes:
+            much = error.reason or f"{error.max_abs:.3g} of scale {error.scale:.3g}"
+            self._unsteady[torch_value] = (
+                f"two runs of the port on the same input differ by {much}: dropout or another random or stateful operation "
+                "is active; call .eval()"
+            )
 
     def _judge_alone(self, position: int) -> None:
         layer, result = self._reference.layers[position], self.verdicts[position]
@@ -331,7 +348,10 @@ class Judge:
                 result.reason = "no layer before it is at fault alone: differences within the limit add up"
         else:
             result.status = "pass"
-            if layer.name in self._manifest.tolerances:
+            torch_value = self.alignment.torch_value(layer.outputs[0])
+            if layer.outputs[0] in self._reference.outputs and torch_value in self._unsteady:
+                result.status, result.reason = "fault", self._unsteady[torch_value]
+            elif layer.name in self._manifest.tolerances:
                 result.reason = f"tolerance of the manifest: {self._manifest.tolerances[layer.name].reason}"
 
     def _guilty(self, position: int) -> str | None:

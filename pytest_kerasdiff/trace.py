@@ -156,6 +156,10 @@ class Candidate(Protocol):
     def trace(self) -> CandidateTrace:
         """The recorded program."""
 
+    @property
+    def recorded(self) -> Mapping[int, Array]:
+        """The model's outputs as the user's code itself gave them while it was recorded."""
+
     def run(self, outputs: Iterable[int], given: Mapping[int, Array]) -> dict[int, Array]:
         """Run the part of the program that leads to ``outputs``, with some values replaced.
 

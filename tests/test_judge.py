@@ -268,3 +268,13 @@ def test_a_second_rectifier_is_not_needed() -> None:
     candidate = ToyCandidate(X)
     made = judge(reference, candidate.returns(candidate.linear("fc", candidate.relu("relu", Value(0)), *A)))
     assert statuses(made, reference) == {"x": "pass", "act": "declared", "again": "pass", "fc": "pass"}
+
+
+def test_a_port_whose_runs_differ_is_at_fault_at_its_output() -> None:
+    reference, candidate = chain(), port()
+    output = candidate.trace.outputs[0]
+    assert output is not None
+    candidate.first_run = {output: np.asarray(candidate.recorded[output], float) + 0.5}
+    made = judge(reference, candidate)
+    assert statuses(made, reference) == {"x": "pass", "a": "pass", "b": "pass", "act": "pass", "c": "fault"}
+    assert made.verdicts[4].reason.startswith("two runs of the port on the same input differ by 0.5 of scale")

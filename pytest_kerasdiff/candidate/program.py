@@ -54,10 +54,12 @@ class Program:
         instructions: Sequence[Instruction],
         constants: Mapping[int, torch.Tensor],
         inputs: Mapping[int, torch.Tensor],
+        outputs: Mapping[int, torch.Tensor],
         precision: torch.dtype,
     ) -> None:
-        """Keep the program, its constants, the inputs it was recorded on and the dtype it computes in."""
+        """Keep the program, its constants, the inputs and outputs of the recorded run, and the dtype it computes in."""
         self._trace, self._instructions, self._constants = trace, instructions, constants
+        self._outputs = {number: _array(tensor) for number, tensor in outputs.items()}
         self._inputs, self._precision = inputs, precision
         self._producer = {value: i for i, ins in enumerate(instructions) for value in ins.gives()}
 
@@ -65,6 +67,11 @@ class Program:
     def trace(self) -> CandidateTrace:
         """The recorded program as data."""
         return self._trace
+
+    @property
+    def recorded(self) -> Mapping[int, Array]:
+        """The model's outputs as the user's code itself gave them."""
+        return self._outputs
 
     def run(self, outputs: Iterable[int], given: Mapping[int, Array]) -> dict[int, Array]:
         """Run what leads to ``outputs``, with some values replaced; see ``Candidate.run``."""

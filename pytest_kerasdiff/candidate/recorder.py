@@ -264,6 +264,7 @@ class Recording:
             [step[0] for step in self._steps],
             dict(self._constants),
             {n: t.clone() for n, t in inputs.items()},
+            {s.index: t for s, t in zip(symbols, outputs, strict=True) if isinstance(s, Value)},
             self._precision,
         )
 
