@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pytest_kerasdiff import checks, child, feeding, manifest, modelfile, probes, report, tracefile
 from pytest_kerasdiff.align.alignment import Alignment, align
-from pytest_kerasdiff.align.layouts import keras_axes
+from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest

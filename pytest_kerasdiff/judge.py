@@ -149,8 +149,8 @@ class Judge:
         if not error.passes:
             much = error.reason or f"{error.max_abs:.3g} of scale {error.scale:.3g}"
             self._unsteady[torch_value] = (
-                f"two runs of the port on the same input differ by {much}: dropout or another random or stateful operation "
-                "is active; call .eval()"
+                f"two runs of the port on the same input differ by {much}: dropout or another random or stateful "
+                "operation is active; call .eval()"
             )
 
     def _judge_alone(self, position: int) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_kerasdiff.align.alignment import align
-from pytest_kerasdiff.align.layouts import keras_axes
+from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest, Tolerance

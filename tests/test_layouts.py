@@ -6,7 +6,8 @@ import numpy as np
 
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.axes import Axes
-from pytest_kerasdiff.align.layouts import Layouts, keras_axes
+from pytest_kerasdiff.align.keras_axes import keras_axes
+from pytest_kerasdiff.align.layouts import Layouts
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.trace import Array, ReferenceTrace, Value

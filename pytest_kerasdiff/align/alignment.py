@@ -7,11 +7,13 @@ import difflib
 from collections.abc import Mapping
 
 from pytest_kerasdiff.align import anchors as known
+from pytest_kerasdiff.align import fused
 from pytest_kerasdiff.align.anchors import Anchor
 from pytest_kerasdiff.align.graph import Graph
 from pytest_kerasdiff.align.operations import torch_graph
 from pytest_kerasdiff.align.primitives import keras_graph
 from pytest_kerasdiff.align.walk import Walk
+from pytest_kerasdiff.align.weights import Claims
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.trace import CandidateTrace, ReferenceTrace
@@ -78,11 +80,10 @@ def align(reference: ReferenceTrace, candidate: CandidateTrace, manifest: Manife
         walk.commit(keras_value, torch_value, "graph")
     stated = _from_manifest(reference, candidate, chains, torch, manifest)
     said = {value for anchor in stated for value in (anchor.last, anchor.value)}
-    by_weights = [
-        a
-        for a in known.from_weights(reference, candidate, keras, torch, prim_weights)
-        if a.last not in said and a.value not in said
-    ]
+    claims = Claims(reference, candidate)
+    found = known.from_weights(reference, candidate, keras, torch, prim_weights, claims)
+    found += fused.find(reference, candidate, keras, torch, prim_weights, claims, {a.last for a in found})
+    by_weights = [a for a in found if a.last not in said and a.value not in said]
     walk.hints = {a.last: a.value for a in by_weights}
     by_weights = known.consistent(by_weights, keras, torch)
     all_anchors = sorted([*stated, *by_weights], key=lambda a: keras.order(a.last))
