@@ -16,6 +16,8 @@ from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData
 
 _COMPUTED = 2.0**-21
 """Relative difference allowed to a weight computed from parameters (weight_norm): eight float32 roundings."""
+_SATURATED = 1e-3
+"""Derivative under which a change of a weight by 1 % of a typical logit stays under the tolerance."""
 _MOSTLY = 0.5
 """Share of equal elements from which an array is the Keras weight with some elements changed, not another weight."""
 
@@ -50,6 +52,8 @@ class Subject:
         constants: Constants of all torch operations of the layer.
         folded: Its weights are multiplied into another layer's.
         last: The torch operation that gives the layer's output, where it is not the layer's input.
+        vouched: The activations prove weights that the port holds in another form: they pass, and on these inputs the
+            layer's activation function lets a change of some weight through.
         parameters: Names of the torch parameters and buffers that an operation takes as they are.
     """
 
@@ -59,6 +63,7 @@ class Subject:
     constants: Sequence[ConstantData]
     folded: bool
     last: Operation | None = None
+    vouched: bool = True
     parameters: Set[str] = frozenset()
 
 
@@ -99,13 +104,19 @@ def check_weights(subject: Subject) -> Outcome:
     """
     if subject.folded:
         return "", "folded into another kernel; the activations are compared"
-    found = []
+    found: dict[str, str] = {}
     for name, weight in subject.weights.items():
         cause, words = _compare_weight(name, weight, subject)
         if cause:
             return cause, words
-        found.append(words)
-    return "", "; ".join(found) or "the file holds no weights for this layer"
+        found[name] = words
+    kernels = [words for name, words in found.items() if "kernel" in name]
+    bias = subject.weights.get("bias")
+    lost = bias is not None and bool(np.any(bias)) and "held in another form" in found["bias"]
+    if lost and kernels and all("equal" in words for words in kernels) and "LSTM" not in subject.layer.class_name:
+        # Nothing is folded into a kernel that is Keras's own, so the bias has no other place to be.
+        return "bias-missing", "the kernel is Keras's, and no constant of the port is its bias"
+    return "", "; ".join(found.values()) or "the file holds no weights for this layer"
 
 
 def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
@@ -130,7 +141,7 @@ def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
                 if share > best_share:
                     best, best_share = (constant, candidate, form), share
     if best is None:
-        return "", f"{name} held in another form"
+        return _other_form(name, weight, subject)
     constant, candidate, form = best
     where = ", ".join(constant.origins) or "a constant"
     for kind, rounded in (("float16", _through_float16(form)), ("bfloat16", _through_bfloat16(form))):
@@ -140,13 +151,38 @@ def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
                 f"{name}: {where} is Keras's after rounding to {kind}; load the file's float32 weights",
             )
     if best_share < _MOSTLY or by_content.fingerprint(candidate) == by_content.fingerprint(form):
-        return "", f"{name} held in another form"
+        return _other_form(name, weight, subject)
     wrong = candidate != form
     at = tuple(int(i) for i in np.unravel_index(int(np.argmax(_distance(candidate, form))), form.shape))
     return "weights-differ", (
         f"{name}: {int(wrong.sum())} of {form.size} elements of {where} differ, most at {at}: got {candidate[at]:.6g}, "
         f"expected {form[at]:.6g}"
     )
+
+
+def _other_form(name: str, weight: Array, subject: Subject) -> Outcome:
+    """A weight that no constant of the layer equals: folded or packed, which activations prove, or simply wrong."""
+    mark = by_content.fingerprint(weight)
+    if subject.vouched or mark is None or "kernel" not in name:
+        return "", f"{name} held in another form"
+    if any(by_content.fingerprint(constant.array) == mark for constant in subject.constants):
+        return "conv-kernel-layout", f"{name}: the port holds the same values in another order"
+    return "weights-differ", f"{name}: no constant of the port holds these values, in any order"
+
+
+def lets_changes_through(activation: str, output: Array) -> bool:
+    """Whether the derivative of a layer's activation function is not zero everywhere on these inputs.
+
+    Source: the derivatives y(1 - y) of softmax's diagonal and sigmoid, 1 - y² of tanh, a step for rectifiers.
+    """
+    values = np.asarray(output, np.float64)
+    if activation in ("softmax", "sigmoid"):
+        return bool(np.any(values * (1 - values) > _SATURATED))
+    if activation == "tanh":
+        return bool(np.any(1 - values**2 > _SATURATED))
+    if activation in ("relu", "relu6"):
+        return bool(np.any(values > 0))
+    return True
 
 
 def _distance(first: Array, second: Array) -> npt.NDArray[np.float64]:
@@ -256,24 +292,38 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def run(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment) -> list[CheckResult]:
-    """Run every check on every layer it concerns."""
-    return list(_results(reference, candidate, alignment))
+def run(
+    reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment, wrong: Set[int] = frozenset()
+) -> list[CheckResult]:
+    """Run every check on every layer it concerns.
+
+    Args:
+        reference: The Keras side.
+        candidate: The torch side.
+        alignment: Which torch operations are which layer.
+        wrong: Positions of layers whose activations alone are over their limit.
+    """
+    return list(_results(reference, candidate, alignment, wrong))
 
 
-def _results(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment) -> Iterator[CheckResult]:
+def _results(
+    reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment, wrong: Set[int]
+) -> Iterator[CheckResult]:
     for position, layer in enumerate(reference.layers):
         concerned = [name for name, check in CHECKS.items() if check.concerns(layer.class_name, layer.config)]
         if not concerned:
             continue
-        subject = _subject(reference, candidate, alignment, position)
+        subject = _subject(reference, candidate, alignment, position, position in wrong)
         for name in concerned:
             cause, message = CHECKS[name].run(subject)
             yield CheckResult(name, layer.name, "fail" if cause else "pass", cause, message)
 
 
-def _subject(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment, position: int) -> Subject:
+def _subject(
+    reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment, position: int, wrong: bool
+) -> Subject:
     layer = reference.layers[position]
+    output = reference.values[layer.outputs[0]]
     main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
     steps = {*(alignment.span(value) if value is not None else []), *([main] if main is not None else [])}
     numbers = dict.fromkeys(n for step in sorted(steps) for n in candidate.operations[step].constants)
@@ -284,6 +334,7 @@ def _subject(reference: ReferenceTrace, candidate: CandidateTrace, alignment: Al
         [candidate.constants[n] for n in numbers],
         position in alignment.folded or position in alignment.folded.values(),
         candidate.operations[alignment.torch.producer[value]] if value in alignment.torch.producer else None,
+        not wrong and lets_changes_through(activation_name(layer.config.get("activation")), output),
         _taken_as_they_are(candidate, numbers),
     )
 

@@ -91,7 +91,8 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     if surplus > 0:
         judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
     verdicts = judge.run()
-    results = checks.run(reference, judge.candidate.trace, alignment)
+    wrong = {i for i, v in enumerate(verdicts) if v.isolated is not None and not v.isolated.passes}
+    results = checks.run(reference, judge.candidate.trace, alignment, wrong)
     data = report.build(
         settings,
         spec,

@@ -145,11 +145,13 @@ def write_manifest(
     """Write the alignment of a run as a manifest."""
     layers: dict[str, str | tuple[str, str]] = {}
     operations = judge.candidate.trace.operations
-    for layer in reference.layers:
+    for position, layer in enumerate(reference.layers):
         value = judge.alignment.pairs.get(layer.outputs[0])
         span = judge.alignment.span(value) if value is not None else []
         if span:
-            first, last = operations[span[0]].name, operations[span[-1]].name
+            # From the operation that stands for the layer: what comes before it (a padding) may change with the port.
+            main = judge.alignment.main.get(position, span[0])
+            first, last = operations[main if main in span else span[0]].name, operations[span[-1]].name
             layers[layer.name] = first if first == last else (first, last)
     declared = {
         layer.name: result.reason

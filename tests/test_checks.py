@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_kerasdiff.checks import CHECKS, Subject, check_eps, check_hyper, check_weights
+from pytest_kerasdiff.checks import CHECKS, Subject, check_eps, check_hyper, check_weights, lets_changes_through
 from pytest_kerasdiff.trace import Array, ConstantData, Layer, Operation
 
 RANDOM = np.random.default_rng(0)
@@ -95,6 +95,42 @@ class TestWeights:
         sparse, other = np.zeros(8, np.float32), np.zeros(8, np.float32)
         sparse[0], other[1] = 1, 1
         assert check_weights(subject("Dense", {"bias": sparse}, other)) == ("", "bias held in another form")
+
+    def test_a_bias_that_is_nowhere_fails_where_the_kernel_is_keras_own(self) -> None:
+        bias = np.arange(6, dtype=np.float32)
+        for constants in ((DENSE.T,), (DENSE.T, np.zeros(6, np.float32))):
+            assert check_weights(subject("Dense", {"kernel": DENSE, "bias": bias}, *constants))[0] == "bias-missing"
+        assert check_weights(subject("Dense", {"kernel": DENSE, "bias": bias}, DENSE.T, bias))[0] == ""
+
+    def test_a_bias_of_zeros_may_be_left_out(self) -> None:
+        assert check_weights(subject("Dense", {"kernel": DENSE, "bias": np.zeros(6, np.float32)}, DENSE.T))[0] == ""
+
+    def test_what_activations_do_not_prove_fails(self) -> None:
+        """A scaled kernel: folded, for all the check knows, where the activations pass; wrong where they cannot say."""
+        scaled = subject("Dense", {"kernel": DENSE}, DENSE.T * np.float32(0.97))
+        assert check_weights(scaled)[0] == ""
+        assert check_weights(dataclasses.replace(scaled, vouched=False))[0] == "weights-differ"
+        reordered = subject("Dense", {"kernel": DENSE}, DENSE.T[:, ::-1])
+        assert check_weights(dataclasses.replace(reordered, vouched=False))[0] == "conv-kernel-layout"
+
+
+class TestVouching:
+    """When a layer's activations say something about its weights."""
+
+    @pytest.mark.parametrize(
+        ("activation", "output", "expected"),
+        [
+            ("softmax", [[0.2, 0.8]], True),
+            ("softmax", [[1.0, 1e-9]], False),
+            ("sigmoid", [[1.0, 0.0]], False),
+            ("tanh", [[1.0, -1.0]], False),
+            ("relu", [[0.0, 0.0]], False),
+            ("relu", [[0.0, 3.0]], True),
+            ("linear", [[0.0, 0.0]], True),
+        ],
+    )
+    def test_activation(self, activation: str, output: list[list[float]], expected: bool) -> None:
+        assert lets_changes_through(activation, np.array(output)) is expected
 
 
 class TestHyper:
