@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from pytest_kerasdiff import verdict
-from pytest_kerasdiff.align.alignment import Alignment
+from pytest_kerasdiff.align.alignment import Alignment, outputs_in_order
 from pytest_kerasdiff.align.axes import Axes, AxesError, rearrange
 from pytest_kerasdiff.align.layouts import Layouts
 from pytest_kerasdiff.feeding import Layout
@@ -99,6 +101,29 @@ class Judge:
             self._judge_alone(position)
         for position in range(len(self._reference.layers)):
             self._conclude(position)
+        for keras_value, torch_value in zip(
+            self._reference.outputs, outputs_in_order(self._reference, self.candidate.trace), strict=False
+        ):
+            self._judge_output(keras_value, torch_value)
+
+    def _judge_output(self, keras_value: int, torch_value: int | None) -> None:
+        """Compare what the port itself gave with the model's output, whatever was found for the layer that gives it."""
+        position = self.layer_of[keras_value]
+        result, reference = self.verdicts[position], self._reference.values[keras_value]
+        own = self._manifest.tolerances.get(self._reference.layers[position].name)
+        tol, rule = own.tol if own else self._tol, self._rule(position)
+        if torch_value is None:
+            error = verdict.failed("this output of the port does not depend on its input")
+        else:
+            given = self.candidate.recorded[torch_value]
+            error = verdict.compare(given, reference, tol, rule)
+            if given.ndim > 3 or (
+                given.ndim == 3 and (0, 2, 1) in {la.permutation for la in self.layouts_used.values()}
+            ):
+                error = min(error, verdict.compare(np.moveaxis(given, 1, -1), reference, tol, rule), key=_seriousness)
+        if not error.passes and result.status in ("pass", "declared"):
+            result.status, result.isolated, result.cumulative = "fault", error, error
+            result.reason = "what the port returns is not this output of the Keras model"
 
     def _rule(self, position: int) -> str:
         return "float32" if self.precision == "float32" or position in self._float32_from else "float64"
@@ -376,3 +401,7 @@ class Judge:
             if position in partners or any(self.layer_of[v] in rounded for v in layer.inputs):
                 rounded.add(position)
         return rounded
+
+
+def _seriousness(error: Error) -> tuple[bool, float]:
+    return bool(error.reason), error.max_abs

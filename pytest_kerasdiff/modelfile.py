@@ -29,6 +29,7 @@ class InputSpec:
         dtype: numpy dtype name stated by the file.
         vocabulary: Number of valid indices, where the input feeds an Embedding; else None.
         rescaling: (scale, offset) of the Rescaling layer that the input feeds; (1, 0) where there is none.
+        mask: The value that marks a step as padding, where the input feeds an Embedding or a Masking layer that masks.
     """
 
     name: str
@@ -36,6 +37,7 @@ class InputSpec:
     dtype: str
     vocabulary: int | None = None
     rescaling: tuple[float, float] = (1.0, 0.0)
+    mask: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -231,6 +233,7 @@ def _inputs(model: Config) -> list[InputSpec]:
                 dtype if isinstance(dtype, str) else "float32",
                 _vocabulary(layer_name(layer), layers),
                 _rescaling(layer_name(layer), layers),
+                _mask(layer_name(layer), layers),
             )
     order = _input_names(model)
     if order and set(order) <= set(specs):
@@ -267,6 +270,13 @@ def _rescaling(name: str, layers: list[Config]) -> tuple[float, float]:
         if isinstance(scale, int | float) and isinstance(offset, int | float) and scale:
             return float(scale), float(offset)
     return 1.0, 0.0
+
+
+def _mask(name: str, layers: list[Config]) -> float | None:
+    if any(config.get("mask_zero") for config in _fed_by(name, "Embedding", layers)):
+        return 0.0
+    values = (config.get("mask_value", 0.0) for config in _fed_by(name, "Masking", layers))
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
 
 
 def _fed_by(name: str, class_name: str, layers: list[Config]) -> Iterator[Config]:

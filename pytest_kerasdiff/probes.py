@@ -39,7 +39,9 @@ def draw(
         rule = rules.get(spec.name, InputRule())
         shape = sizes(spec, rule, batch)
         if spec.vocabulary is not None or np.issubdtype(np.dtype(_numpy_name(spec.dtype)), np.integer):
-            low, high = (int(v) for v in rule.range) if rule.range else (0, spec.vocabulary or 2)
+            low, high = (
+                (int(v) for v in rule.range) if rule.range else (0 if spec.mask is None else 1, spec.vocabulary or 2)
+            )
             arrays.append(generator.integers(low, high, shape, dtype=np.int64))
         elif rule.range:
             arrays.append(generator.uniform(rule.range[0], rule.range[1], shape))
@@ -47,6 +49,9 @@ def draw(
             # A model that begins by rescaling pixels would see a constant image: undo that.
             scale, offset = spec.rescaling
             arrays.append((generator.standard_normal(shape) - offset) / scale)
+        if spec.mask is not None and not rule.range and len(shape) > 1 and shape[1] > 1:
+            # Padding stands at the end: the last sample has a third of its steps masked, the others none.
+            arrays[-1][-1, shape[1] - max(1, shape[1] // 3) :] = spec.mask
     return arrays
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_kerasdiff.judge import Judge, LayerVerdict
 
 _MAX_TRIED = 24
-_ACTIVATING = frozenset({"act", "affine", "maximum", "minimum"})
+_ACTIVATING = frozenset({"act", "affine", "maximum", "minimum", "opaque"})
 """Kinds of torch operations that can do an activation's work."""
 
 
@@ -29,6 +29,8 @@ class Regrouping:
     def with_consumer(self, position: int) -> bool:
         """Join a layer with its consumers, if their torch operations do its work (padding inside a convolution)."""
         value = self._reference.layers[position].outputs[0]
+        if value in self._reference.outputs:
+            return False
         consumers = [i for i, layer in enumerate(self._reference.layers) if value in layer.inputs]
         for consumer in consumers:
             torch_value = self._alignment.pairs.get(self._reference.layers[consumer].outputs[0])
@@ -53,7 +55,8 @@ class Regrouping:
         producer = self._judge.layer_of[layer.inputs[0]]
         torch_value = self._alignment.pairs[layer.inputs[0]]
         others = [la for la in self._reference.layers if layer.inputs[0] in la.inputs]
-        if len(others) != 1 or not self._reference.layers[producer].inputs:
+        is_output = layer.inputs[0] in self._reference.outputs
+        if is_output or len(others) != 1 or not self._reference.layers[producer].inputs:
             return False
         if not self._passes(position, torch_value, frozenset({producer})):
             return False
@@ -71,14 +74,18 @@ class Regrouping:
         A maximum over many elements is the same with and without the ReLU before it: where the group has an activation,
         the torch operations must have one too.
         """
+        if not ignoring:
+            return self._judge.alone(position, torch_value).passes
         group = {self._reference.layers[p].weight_owner for p in (*ignoring, position)}
-        needed = set()
+        needed, others = set(), 0
         for node in self._alignment.keras.nodes:
             owner = self._reference.layers[node.owner].weight_owner
-            if node.kind == "act" and owner in group:
+            if owner in group and node.kind == "act":
                 needed.add("relu" if node.variant == "relu" else f"{owner} {node.variant}")  # twice a ReLU is one
+            elif owner in group and node.kind in ("maximum", "minimum"):
+                others += 1  # its own operation is not an activation's work
         inside = [self._alignment.torch.node(v) for v in self._judge.inside(position, torch_value, ignoring)]
-        if sum(node is not None and node.kind in _ACTIVATING for node in inside) < len(needed):
+        if sum(node is not None and node.kind in _ACTIVATING for node in inside) < len(needed) + others * bool(needed):
             return False
         return self._judge.alone(position, torch_value, ignoring).passes
 

@@ -23,9 +23,8 @@ def subject(
     layer = Layer("layer", kind, config or {}, (0,), (1,), tuple(weights))
     operation = Operation("block.norm@1", "batch_norm", "block.norm", "port.py:7", (0,), (), (1,), arguments)
     data = [ConstantData(c, (f"block.p{i}",)) for i, c in enumerate(constants)]
-    return Subject(
-        layer, weights, operation, data, folded, operation, frozenset(f"block.p{i}" for i in range(len(constants)))
-    )
+    names = frozenset(f"block.p{i}" for i in range(len(constants)))
+    return Subject(layer, weights, operation, data, folded, operation, parameters=names)
 
 
 def torch_layout(kernel: Array) -> Array:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -278,3 +281,57 @@ def test_a_port_whose_runs_differ_is_at_fault_at_its_output() -> None:
     made = judge(reference, candidate)
     assert statuses(made, reference) == {"x": "pass", "a": "pass", "b": "pass", "act": "pass", "c": "fault"}
     assert made.verdicts[4].reason.startswith("two runs of the port on the same input differ by 0.5 of scale")
+
+
+def two_heads() -> ReferenceTrace:
+    toy = ToyReference(x=X)
+    return toy.trace(toy.dense("one", 0, *A), toy.dense("two", 0, *B), 1)
+
+
+def test_an_output_named_twice_is_compared_twice() -> None:
+    reference = two_heads()
+    right, wrong = ToyCandidate(X), ToyCandidate(X)
+    for made in (right, wrong):
+        one, two = made.linear("h1", Value(0), *A), made.linear("h2", Value(0), *B)
+        made.returns(one, two, made.op("sin", "sin", np.sin, one) if made is wrong else one)
+    assert set(statuses(judge(reference, right), reference).values()) == {"pass"}
+    assert statuses(judge(reference, wrong), reference) == {"x": "pass", "one": "fault", "two": "pass"}
+
+
+def test_an_output_has_keras_shape_and_order() -> None:
+    """Square features of a sequence: sizes cannot tell steps from features."""
+    steps = np.random.default_rng(0).standard_normal((2, 4, 4))
+    toy = ToyReference(x=steps)
+    reference = toy.trace(toy.dense("fc", 0, *A))
+
+    def port_of(op: str, last: Callable[[np.ndarray], np.ndarray]) -> ToyCandidate:
+        made = ToyCandidate(steps)
+        return made.returns(made.op(op, op, last, made.linear("fc", Value(0), *A)))
+
+    assert set(statuses(judge(reference, port_of("clone", np.copy)), reference).values()) == {"pass"}
+    for op, last in (("transpose", lambda a: a.swapaxes(1, 2)), ("unsqueeze", lambda a: a[..., None])):
+        assert statuses(judge(reference, port_of(op, last)), reference)["fc"] == "fault"
+
+
+def test_an_output_that_is_constant_is_at_fault() -> None:
+    toy = ToyReference(x=X)
+    reference = toy.trace(toy.dense("one", 0, *A), toy.dense("two", 0, *B))
+    candidate = ToyCandidate(X)
+    candidate.returns(candidate.linear("h1", Value(0), *A), candidate.linear("h2", Value(0), *B))
+    trace = dataclasses.replace(candidate.trace, outputs=(None, candidate.trace.outputs[1]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ToyCandidate, "trace", trace)
+        found = statuses(judge(reference, candidate), reference)
+    assert found == {"x": "pass", "one": "fault", "two": "pass"}
+
+
+def test_outputs_by_name_are_paired_by_name() -> None:
+    toy = ToyReference(x=X)
+    named = {"output_names": '["a", "z"]'}
+    reference = dataclasses.replace(toy.trace(toy.dense("one", 0, *A), toy.dense("two", 0, *B)), environment=named)
+    candidate = ToyCandidate(X)
+    candidate.returns(candidate.linear("h2", Value(0), *B), candidate.linear("h1", Value(0), *A))
+    trace = dataclasses.replace(candidate.trace, environment={"output_names": '["z", "a"]'})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ToyCandidate, "trace", trace)
+        assert set(statuses(judge(reference, candidate), reference).values()) == {"pass"}

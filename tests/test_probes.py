@@ -104,3 +104,12 @@ def test_a_first_rescaling_is_undone() -> None:
     plain = probes.draw([InputSpec("x", (None, 4, 4, 3), "float32")], {}, 2, 0)[0]
     pixels = probes.draw([InputSpec("x", (None, 4, 4, 3), "float32", rescaling=(1 / 127.5, -1.0))], {}, 2, 0)[0]
     assert np.allclose(np.asarray(pixels, float) / 127.5 - 1, np.asarray(plain, float))
+
+
+def test_a_masked_sequence_is_padded_at_its_end() -> None:
+    tokens = probes.draw([InputSpec("x", (None, 9), "int32", vocabulary=50, mask=0.0)], {}, 2, 0)[0]
+    assert np.all(np.asarray(tokens)[0] > 0)
+    assert np.array_equal(np.asarray(tokens)[1] == 0, np.arange(9) >= 6)
+    steps = np.asarray(probes.draw([InputSpec("x", (None, 9, 3), "float32", mask=-1.0)], {}, 2, 0)[0])
+    assert np.all(steps[1, 6:] == -1)
+    assert not np.any(steps[0] == -1)

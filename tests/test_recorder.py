@@ -358,3 +358,13 @@ def test_recording_imports_no_compiler() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (run.stdout.strip(), run.returncode) == ("[]", 0), run.stderr
+
+
+def test_the_names_of_a_dict_of_outputs_are_kept_in_its_order() -> None:
+    class Named(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"z": x + 1, "a": x * 2}
+
+    trace = recorder.record(Named().eval(), [np.ones((2, 3))], "float64", "cpu").trace
+    assert trace.environment["output_names"] == '["z", "a"]'
+    assert len(trace.outputs) == 2

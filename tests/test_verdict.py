@@ -99,3 +99,12 @@ def test_integers_and_booleans_are_compared_too() -> None:
 
 def test_failed_never_passes() -> None:
     assert not verdict.failed("why", 1.0, np.inf).passes
+
+
+def test_complex_numbers_are_not_taken_for_their_real_part() -> None:
+    assert "complex" in verdict.compare(np.ones(3) * (1 + 2j), np.ones(3), 1e-5, "float64").reason
+
+
+def test_nothing_finite_proves_nothing() -> None:
+    nothing = np.full(3, np.nan)
+    assert "prove nothing" in verdict.compare(nothing, nothing, 1e-5, "float64").reason

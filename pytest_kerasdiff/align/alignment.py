@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Mapping
 
 from pytest_kerasdiff.align import anchors as known
@@ -100,12 +101,21 @@ def align(reference: ReferenceTrace, candidate: CandidateTrace, manifest: Manife
 
 
 def _outputs(reference: ReferenceTrace, candidate: CandidateTrace) -> list[tuple[int, int]]:
-    given = [o for o in candidate.outputs if o is not None]
-    if not given:
+    given = outputs_in_order(reference, candidate)
+    if all(value is None for value in given):
         raise RunError("the torch model's output does not depend on its input: nothing can be compared")
-    if len(given) < len(set(reference.outputs)):
+    if len(given) < len(reference.outputs):
         raise RunError(f"the Keras model has {len(reference.outputs)} outputs, the torch model gives {len(given)}")
-    return list(zip(reference.outputs, given, strict=False))
+    return [(u, v) for u, v in zip(reference.outputs, given, strict=False) if v is not None]
+
+
+def outputs_in_order(reference: ReferenceTrace, candidate: CandidateTrace) -> list[int | None]:
+    """The port's outputs in the order of Keras's: by name where both give dicts of the same names, else as given."""
+    names = json.loads(reference.environment.get("output_names", "[]"))
+    given = json.loads(candidate.environment.get("output_names", "[]"))
+    if names and sorted(names) == sorted(given) and len(given) == len(candidate.outputs):
+        return [candidate.outputs[given.index(name)] for name in names]
+    return list(candidate.outputs)
 
 
 def _from_manifest(

@@ -7,6 +7,7 @@ parameters; writes in place become new values.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -232,7 +233,11 @@ class Recording:
         return self._value(tensor)
 
     def program(
-        self, inputs: Mapping[int, torch.Tensor], outputs: Sequence[torch.Tensor], notes: Sequence[str]
+        self,
+        inputs: Mapping[int, torch.Tensor],
+        outputs: Sequence[torch.Tensor],
+        notes: Sequence[str],
+        output_names: Sequence[str],
     ) -> Program:
         """The finished program."""
         symbols = [self._current(t) for t in outputs]
@@ -255,6 +260,7 @@ class Recording:
                 "python": platform.python_version(),
                 "platform": platform.platform(),
                 "device": str(next(iter(inputs.values())).device),
+                "output_names": json.dumps(list(output_names)),
                 "candidate_precision": str(self._precision).removeprefix("torch."),
             },
             tuple(notes),
@@ -342,14 +348,16 @@ def record(
             leave.remove()
         outputs = [t for t in pytree.tree_leaves(_as_tree(result)) if isinstance(t, torch.Tensor)]
         notes = list(notes)
-        training = [path or "the model" for path, module in model.named_modules() if module.training]
+        training = [path or "the model" for path, module in model.named_modules() if getattr(module, "training", False)]
         if training:
             notes.append(
                 f"in training mode, call .eval() on the port: {', '.join(training[:5])}{' …' * (len(training) > 5)}"
             )
         if recording.casts:
             notes.append(f"conversions to float32 were run in float64 (at {', '.join(recording.casts[:5])})")
-        return recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes)
+        # A dict of tensors: torch keeps the order of insertion, Keras sorts by name.
+        names = list(result) if isinstance(result, dict) and len(result) == len(outputs) else []
+        return recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes, names)
 
 
 def _forward_error(error: Exception, recording: Recording, inputs: Mapping[str, torch.Tensor]) -> str:
@@ -409,7 +417,10 @@ def _named_arguments(instruction: Instruction) -> dict[str, Any]:
 
 
 def _memory(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except NotImplementedError:  # a sparse tensor has no one memory, and no views of it
+        return id(tensor)
 
 
 def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 from types import ModuleType
 from typing import Any
@@ -80,6 +81,7 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, keras: ModuleTyp
             "tensorflow": tensorflow.__version__,
             "python": platform.python_version(),
             "reference_precision": settings.precision,
+            "output_names": json.dumps(recording.output_names),
             "keras_file_version": file.keras_version,
         },
         notes,

@@ -42,6 +42,8 @@ class Recorder:
         self._next = 0
         self._inside: Any = None
         self.layers: list[Layer] = []
+        self.output_names: list[str] = []
+        """Keys of the model's outputs in their order, where it gives a dict."""
         self.weights: dict[tuple[str, str], Array] = {}
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> list[int]:
@@ -66,6 +68,7 @@ class Recorder:
         finally:
             for owner, call in originals:
                 owner.__call__ = call
+        self.output_names = sorted(result) if isinstance(result, dict) else []
         numbers = [self._known(tensor) for tensor in self._tensors(result)]
         if None in numbers:
             raise ValueError("an output of the model is not the output of any of its layers")
