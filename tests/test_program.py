@@ -126,7 +126,7 @@ def test_the_manifest_written_gives_the_same_verdict_on_inputs_of_a_file(folder:
     written = folder / "written" / "map.toml"
     content = tomllib.loads(written.read_text("utf-8"))
     assert content["torch"] == "port:build"
-    assert content["layers"]["conv2d_3"] == ["pad", "conv"]
+    assert content["layers"]["conv2d_3"] == "conv"  # without the padding before it, which may change
     assert content["inputs"]["input_1"]["layout"] == [0, 3, 1, 2]
     np.save(folder / "probe.npy", np.random.default_rng(3).normal(size=(3, 6, 6, 2)))
     options = ("--inputs", "probe.npy", "--report", "again")

@@ -32,17 +32,22 @@ def layers(names: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def weights_of(names: str) -> frozenset[tuple[str, str]]:
+    """The ``weights`` checks of these layers."""
+    return frozenset((name, "weights") for name in layers(names))
+
+
 # The port of batch_normalization_3 is b2.bn1, of batch_normalization_6 b3.bn2, and so on: see model.convert.
 WRONG = {
     "eps": Wrong(layers("b3"), frozenset({("batch_normalization_3", "eps")})),
     "symmetric_padding": Wrong(layers("c3")),
     "eps_and_padding": Wrong(layers("c3 b6"), frozenset({("batch_normalization_6", "eps")})),
-    "height_and_width_exchanged": Wrong(layers("c2")),
-    "weights_swapped": Wrong(layers("c1 c2")),
+    "height_and_width_exchanged": Wrong(layers("c2"), weights_of("c2")),
+    "weights_swapped": Wrong(layers("c1 c2"), weights_of("c1 c2")),
     "relu_missing": Wrong(layers("a3")),
-    "bias_missing": Wrong(layers("c6")),
+    "bias_missing": Wrong(layers("c6"), weights_of("c6")),
     "statistics_missing": Wrong(layers("b2")),
-    "shortcut_untrained": Wrong(layers("c5")),
+    "shortcut_untrained": Wrong(layers("c5"), weights_of("c5")),
     "softmax_missing": Wrong(layers("dense")),
     "pixels_divided": Wrong(layers("c0")),
     "training_mode": Wrong(layers("b0 b1 b2 b3 b4 b5 b6")),
