@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_kerasdiff import checks, child, feeding, manifest, modelfile, probes, report, tracefile
-from pytest_kerasdiff.align.alignment import Alignment, align
+from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.judge import Judge
@@ -83,7 +83,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     recorded = time.perf_counter()
     reference = reference or _wait(job.folder)
     waited = time.perf_counter()
-    alignment, judge = _best(reference, fed, names, arrays, stated, settings)
+    judge = _best(reference, fed, names, arrays, stated, settings)
     stated.check_names([layer.name for layer in reference.layers], judge.candidate.trace.parameters)
     if stated.preprocess:
         judge.notes.append("[preprocess] of the manifest is not compared by this version")
@@ -92,7 +92,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
     verdicts = judge.run()
     wrong = {i for i, v in enumerate(verdicts) if v.isolated is not None and not v.isolated.passes}
-    results = checks.run(reference, judge.candidate.trace, alignment, wrong)
+    results = checks.run(reference, judge.candidate.trace, judge.alignment, wrong)
     data = report.build(
         settings,
         spec,
@@ -110,7 +110,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         },
     )
     if settings.write_manifest is not None:
-        report.write_manifest(settings.write_manifest, spec, reference, judge, judge.layouts_used)
+        report.write_manifest(settings.write_manifest, spec, reference, judge)
     temporary = job.folder / f".{child.REPORT}"
     temporary.write_text(json.dumps(data, indent=1), "utf-8")
     os.replace(temporary, job.folder / child.REPORT)
@@ -176,7 +176,7 @@ def _best(
     arrays: Sequence[Array],
     stated: Manifest,
     settings: Settings,
-) -> tuple[Alignment, Judge]:
+) -> Judge:
     """Align; where axes of equal size leave two layouts open, take that whose kernels read the axes as Keras's do."""
     judges = []
     axes = keras_axes(reference)
@@ -205,8 +205,7 @@ def _best(
                 option.notes,
             )
         )
-    best = min(judges, key=lambda j: len(j.layouts.contradicted))
-    return best.alignment, best
+    return min(judges, key=lambda j: len(j.layouts.contradicted))
 
 
 def _wait(folder: Path) -> ReferenceTrace:

@@ -109,18 +109,16 @@ class Judge:
     def _judge_output(self, keras_value: int, torch_value: int | None) -> None:
         """Compare what the port itself gave with the model's output, whatever was found for the layer that gives it."""
         position = self.layer_of[keras_value]
-        result, reference = self.verdicts[position], self._reference.values[keras_value]
-        own = self._manifest.tolerances.get(self._reference.layers[position].name)
-        tol, rule = own.tol if own else self._tol, self._rule(position)
+        result = self.verdicts[position]
         if torch_value is None:
             error = verdict.failed("this output of the port does not depend on its input")
         else:
             given = self.candidate.recorded[torch_value]
-            error = verdict.compare(given, reference, tol, rule)
+            error = self._measure(keras_value, given)
             if given.ndim > 3 or (
                 given.ndim == 3 and (0, 2, 1) in {la.permutation for la in self.layouts_used.values()}
             ):
-                error = min(error, verdict.compare(np.moveaxis(given, 1, -1), reference, tol, rule), key=_seriousness)
+                error = min(error, self._measure(keras_value, np.moveaxis(given, 1, -1)), key=_seriousness)
         if not error.passes and result.status in ("pass", "declared"):
             result.status, result.isolated, result.cumulative = "fault", error, error
             result.reason = "what the port returns is not this output of the Keras model"
@@ -128,18 +126,21 @@ class Judge:
     def _rule(self, position: int) -> str:
         return "float32" if self.precision == "float32" or position in self._float32_from else "float64"
 
-    def _compare(self, position: int, keras_value: int, torch_value: int, array: Array) -> Error:
-        name = self._reference.layers[position].name
-        own = self._manifest.tolerances.get(name)
-        reference = self._reference.values[keras_value]
+    def _measure(self, keras_value: int, array: Array) -> Error:
+        """Error of an array in Keras's layout, by the tolerance and the rule of the layer that gives the value."""
+        position = self.layer_of[keras_value]
+        own = self._manifest.tolerances.get(self._reference.layers[position].name)
         tol = own.tol if own else self._tol
-        rule = self._rule(position)
+        return verdict.compare(array, self._reference.values[keras_value], tol, self._rule(position))
+
+    def _compare(self, keras_value: int, torch_value: int, array: Array) -> Error:
+        """Error of an array of the port."""
         try:
             if keras_value in self._reference.outputs and not self._output_order_fits(keras_value, torch_value):
                 raise AxesError("the output's axes stand in another order")
-            return verdict.compare(self.layouts.to_keras(array, torch_value, keras_value), reference, tol, rule)
+            return self._measure(keras_value, self.layouts.to_keras(array, torch_value, keras_value))
         except (AxesError, ValueError):
-            return verdict.compare(array, reference, tol, rule)
+            return self._measure(keras_value, array)
 
     def _output_order_fits(self, keras_value: int, torch_value: int) -> bool:
         """Whether the model's output has Keras's order of axes, or channels first; what uses it expects no other."""
@@ -162,7 +163,7 @@ class Judge:
             if torch_value in self.candidate.recorded:
                 self._compare_runs(torch_value, array)
             for keras_value in wanted[torch_value]:
-                errors[keras_value] = self._compare(self.layer_of[keras_value], keras_value, torch_value, array)
+                errors[keras_value] = self._compare(keras_value, torch_value, array)
 
         self.candidate.stream(wanted, visit)
         return errors
@@ -236,14 +237,9 @@ class Judge:
             given = {v: self._for_torch(sources[v], v) for v in needed}
             array = self.candidate.run([torch_value], given)[torch_value]
         except (AxesError, ReplayError, ValueError) as error:
-            scale = verdict.compare(
-                self._reference.values[layer.outputs[0]],
-                self._reference.values[layer.outputs[0]],
-                self._tol,
-                "float64",
-            ).scale
+            scale = verdict.scale_of(self._reference.values[layer.outputs[0]])
             return verdict.failed(f"cannot run on Keras's input: {error}", scale)
-        return self._compare(position, layer.outputs[0], torch_value, array)
+        return self._compare(layer.outputs[0], torch_value, array)
 
     def inside(self, position: int, torch_value: int, ignoring: frozenset[int]) -> set[int]:
         """Torch values that ``alone`` computes."""
@@ -285,14 +281,9 @@ class Judge:
         layer, result = self._reference.layers[position], self.verdicts[position]
         source = self.alignment.passes_on[layer.outputs[0]]
         try:
-            array = self._between_keras(self._reference.values[source], source, layer.outputs[0])
-            own = self._manifest.tolerances.get(layer.name)
-            result.isolated = verdict.compare(
-                array,
-                self._reference.values[layer.outputs[0]],
-                own.tol if own else self._tol,
-                self._rule(position),
-            )
+            keras = self.layouts.keras
+            array = rearrange(self._reference.values[source], keras[source], keras[layer.outputs[0]])
+            result.isolated = self._measure(layer.outputs[0], array)
         except (AxesError, ValueError):
             result.isolated = verdict.failed(
                 f"shape {self._reference.shapes[source]} is passed on unchanged, expected "
@@ -324,9 +315,6 @@ class Judge:
             value = before.operands[0]
         return True
 
-    def _between_keras(self, array: Array, source: int, target: int) -> Array:
-        return rearrange(array, self.layouts.keras[source], self.layouts.keras[target])
-
     def one_cumulative(self, position: int) -> Error | None:
         """Error of one layer in the ordinary forward pass, run for it alone."""
         value = self._reference.layers[position].outputs[0]
@@ -334,7 +322,7 @@ class Judge:
         if torch_value is None:
             return None
         array = self.candidate.run([torch_value], {})[torch_value]
-        return self._compare(position, value, torch_value, array)
+        return self._compare(value, torch_value, array)
 
     # -- status ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from typing import Any
 from pytest_kerasdiff import __version__
 from pytest_kerasdiff import manifest as manifest_file
 from pytest_kerasdiff.checks import CheckResult
-from pytest_kerasdiff.feeding import Layout
 from pytest_kerasdiff.judge import Judge, LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import ModelFile
@@ -139,9 +138,7 @@ def _unused(judge: Judge, stated: Manifest) -> dict[str, str]:
     }
 
 
-def write_manifest(
-    path: Path, spec: str, reference: ReferenceTrace, judge: Judge, layouts: Mapping[str, Layout]
-) -> None:
+def write_manifest(path: Path, spec: str, reference: ReferenceTrace, judge: Judge) -> None:
     """Write the alignment of a run as a manifest."""
     layers: dict[str, str | tuple[str, str]] = {}
     operations = judge.candidate.trace.operations
@@ -162,6 +159,6 @@ def write_manifest(
         path,
         layers,
         declared,
-        {name: layout.permutation for name, layout in layouts.items() if layout.permutation},
+        {name: layout.permutation for name, layout in judge.layouts_used.items() if layout.permutation},
         spec,
     )

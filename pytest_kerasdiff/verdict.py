@@ -62,7 +62,7 @@ def compare(candidate: Array, reference: Array, tol: float, rule: str) -> Error:
 
     NaN and infinities match only themselves at the same place. Shapes must be equal; nothing is broadcast.
     """
-    scale = _scale(reference)
+    scale = scale_of(reference)
     allowed = limit(scale, tol, rule)
     if candidate.shape != reference.shape:
         return failed(f"shape {candidate.shape}, expected {reference.shape}", scale, allowed)
@@ -103,6 +103,7 @@ def failed(reason: str, scale: float = 0.0, allowed: float = 0.0) -> Error:
     return Error(float("inf"), scale, allowed, reason=reason, differing=1.0)
 
 
-def _scale(reference: Array) -> float:
+def scale_of(reference: Array) -> float:
+    """Largest absolute value of a layer's finite elements; 0 where there is none."""
     finite = np.abs(reference[np.isfinite(reference)]) if reference.dtype.kind == "f" else np.abs(reference)
     return float(finite.max(initial=0))

@@ -81,9 +81,9 @@ def align(reference: ReferenceTrace, candidate: CandidateTrace, manifest: Manife
         walk.commit(keras_value, torch_value, "graph")
     stated = _from_manifest(reference, candidate, chains, torch, manifest)
     said = {value for anchor in stated for value in (anchor.last, anchor.value)}
-    claims = Claims(reference, candidate)
-    found = known.from_weights(reference, candidate, keras, torch, prim_weights, claims)
-    found += fused.find(reference, candidate, keras, torch, prim_weights, claims, {a.last for a in found})
+    sides = known.Sides(reference, candidate, keras, torch, prim_weights, Claims(reference, candidate))
+    found = known.from_weights(sides)
+    found += fused.find(sides, {a.last for a in found})
     by_weights = [a for a in found if a.last not in said and a.value not in said]
     walk.hints = {a.last: a.value for a in by_weights}
     by_weights = known.consistent(by_weights, keras, torch)

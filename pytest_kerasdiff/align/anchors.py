@@ -42,17 +42,32 @@ class Anchor:
     rounded: bool = False
 
 
-def from_weights(
-    reference: ReferenceTrace,
-    candidate: CandidateTrace,
-    keras: Graph,
-    torch: Graph,
-    prim_weights: Mapping[int, tuple[str, ...]],
-    claims: by_content.Claims,
-) -> list[Anchor]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sides of an alignment, as what finds anchors sees them.
+
+    Attributes:
+        reference: The Keras side.
+        candidate: The torch side.
+        keras: The Keras side as a graph.
+        torch: The torch side as a graph.
+        weights: Keras value of each primitive → its weights.
+        claims: What every torch operation holds.
+    """
+
+    reference: ReferenceTrace
+    candidate: CandidateTrace
+    keras: Graph
+    torch: Graph
+    weights: Mapping[int, tuple[str, ...]]
+    claims: by_content.Claims
+
+
+def from_weights(sides: Sides) -> list[Anchor]:
     """Anchors from the content of weights; some may contradict others, see ``consistent``."""
+    reference, keras, torch, claims = sides.reference, sides.keras, sides.torch, sides.claims
     found: list[tuple[int, set[int]]] = []
-    for value, names in prim_weights.items():
+    for value, names in sides.weights.items():
         node = keras.nodes[keras.producer[value]]
         if not names:
             continue
@@ -61,7 +76,7 @@ def from_weights(
         steps = [i for i, claimed in enumerate(claims.of_operation) if claimed & keys]
         calls = [
             v
-            for v, w in prim_weights.items()
+            for v, w in sides.weights.items()
             if w == names
             and _owner(reference, keras, v) == layer.weight_owner
             and keras.nodes[keras.producer[v]].kind == node.kind
@@ -71,10 +86,10 @@ def from_weights(
             region = _same_call(value, calls, main, keras, torch)
         else:
             sizes = {key: reference.weights[key].size for key in keys}
-            region = _region(node.kind, steps, claims, sizes, torch, candidate)
+            region = _region(node.kind, steps, claims, sizes, torch, sides.candidate)
         if region:
             found.append((value, region))
-    return [_seated(a, reference, candidate, keras, torch) for a in _merge_claims(found, keras, torch)]
+    return [_seated(a, reference, sides.candidate, keras, torch) for a in _merge_claims(found, keras, torch)]
 
 
 def _same_call(value: int, calls: Sequence[int], steps: Sequence[int], keras: Graph, torch: Graph) -> set[int]:

@@ -2,62 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from pytest_kerasdiff.align import weights as by_content
-from pytest_kerasdiff.align.anchors import MAIN_KINDS, Anchor
-from pytest_kerasdiff.align.graph import Graph
-from pytest_kerasdiff.trace import CandidateTrace, ConstantData, ReferenceTrace
+from pytest_kerasdiff.align.anchors import MAIN_KINDS, Anchor, Sides
+from pytest_kerasdiff.trace import ConstantData
 
 
-def find(
-    reference: ReferenceTrace,
-    candidate: CandidateTrace,
-    keras: Graph,
-    torch: Graph,
-    prim_weights: Mapping[int, tuple[str, ...]],
-    claims: by_content.Claims,
-    known: set[int],
-) -> list[Anchor]:
+def find(sides: Sides, known: set[int]) -> list[Anchor]:
     """Anchors of fused layers, read off the kernels.
 
     Args:
-        reference: The Keras side.
-        candidate: The torch side.
-        keras: The Keras side as a graph.
-        torch: The torch side as a graph.
-        prim_weights: Keras value of each primitive → its weights.
-        claims: What every torch operation holds.
+        sides: Both sides.
         known: Keras values that have an anchor.
     """
-    folded = _folded(reference, candidate, keras, torch, prim_weights, claims, known)
-    return folded + _side_by_side(reference, candidate, keras, torch, prim_weights, known | {a.last for a in folded})
+    folded = _folded(sides, known)
+    return folded + _side_by_side(sides, known | {a.last for a in folded})
 
 
-def _folded(
-    reference: ReferenceTrace,
-    candidate: CandidateTrace,
-    keras: Graph,
-    torch: Graph,
-    prim_weights: Mapping[int, tuple[str, ...]],
-    claims: by_content.Claims,
-    known: set[int],
-) -> list[Anchor]:
+def _folded(sides: Sides, known: set[int]) -> list[Anchor]:
     """Convolutions and dense layers whose BatchNorm is multiplied into the torch kernel.
 
     The torch kernel is then the Keras kernel times one factor for each output channel; whether the factor is the right
     one is for the comparison to say.
     """
+    reference, candidate, keras, torch = sides.reference, sides.candidate, sides.keras, sides.torch
     anchors: list[Anchor] = []
     holders = {
         number: i
         for i, op in enumerate(candidate.operations)
         for number in op.constants
-        if torch.nodes[i].kind in MAIN_KINDS and number not in claims.matched_constants
+        if torch.nodes[i].kind in MAIN_KINDS and number not in sides.claims.matched_constants
     }
-    for value, names in prim_weights.items():
+    for value, names in sides.weights.items():
         node = keras.nodes[keras.producer[value]]
         consumers = keras.consumers.get(value, [])
         if node.kind not in ("conv", "linear") or value in known or len(consumers) != 1 or not names:
@@ -88,26 +65,20 @@ def _folded(
     return anchors
 
 
-def _side_by_side(
-    reference: ReferenceTrace,
-    candidate: CandidateTrace,
-    keras: Graph,
-    torch: Graph,
-    prim_weights: Mapping[int, tuple[str, ...]],
-    known: set[int],
-) -> list[Anchor]:
+def _side_by_side(sides: Sides, known: set[int]) -> list[Anchor]:
     """Parallel convolutions or dense layers that the port computes as one, their kernels one after the other."""
+    reference, candidate, keras, torch = sides.reference, sides.candidate, sides.keras, sides.torch
     anchors = []
     for join in keras.nodes:
         branches = [keras.node(value) for value in join.operands]
         if join.kind != "concat" or not all(b and b.kind in ("conv", "linear") and b.outputs[0] not in known
-                                            and prim_weights[b.outputs[0]] for b in branches):  # fmt: skip
+                                            and sides.weights[b.outputs[0]] for b in branches):  # fmt: skip
             continue
         kernels = [
             by_content.canonical(b.kind, b.variant, reference.weights[reference.layers[b.owner].weight_owner, name])
             for b in branches
             if b is not None
-            for name in prim_weights[b.outputs[0]][:1]
+            for name in sides.weights[b.outputs[0]][:1]
         ]
         if len({k.shape[1:] for k in kernels}) != 1:
             continue

@@ -7,8 +7,7 @@ A node is one primitive: a convolution, an activation, an addition. A Keras laye
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,7 +20,6 @@ class Node:
         operands: Values it takes that depend on the model's input, in order.
         owner: Position of the Keras layer, or of the torch operation, it belongs to.
         outputs: Values it gives; the first is its result.
-        attributes: What the walk compares beyond kind and variant.
     """
 
     kind: str
@@ -29,7 +27,6 @@ class Node:
     operands: tuple[int, ...]
     owner: int
     outputs: tuple[int, ...]
-    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Graph:

@@ -111,8 +111,7 @@ ELEMENTWISE = frozenset({"act", "affine", "add", "sub", "mul", "div", "maximum",
 def torch_graph(trace: CandidateTrace) -> Graph:
     """The torch program as a graph over its values."""
     nodes = [
-        Node(*kind(operation), operation.inputs, i, operation.outputs, {"repeated": _takes_twice(operation)})
-        for i, operation in enumerate(trace.operations)
+        Node(*kind(operation), operation.inputs, i, operation.outputs) for i, operation in enumerate(trace.operations)
     ]
     return Graph(nodes, trace.inputs, [o for o in trace.outputs if o is not None])
 
@@ -145,7 +144,3 @@ def kind(operation: Operation) -> tuple[str, str]:
 def _groups(arguments: Any) -> int | None:
     groups = arguments.get("groups")
     return groups if isinstance(groups, int) else None
-
-
-def _takes_twice(operation: Operation) -> bool:
-    return len(set(operation.inputs)) < len(operation.inputs)

@@ -201,14 +201,9 @@ def keras_graph(trace: ReferenceTrace) -> tuple[Graph, list[list[int]], dict[int
                 outputs: Sequence[int] = layer.outputs
                 if i + 1 < len(parts):
                     outputs, fresh = (fresh,), fresh + 1
-                nodes.append(Node(kind, variant, tuple(operands), position, tuple(outputs), _attributes(layer)))
+                nodes.append(Node(kind, variant, tuple(operands), position, tuple(outputs)))
                 chain.append(outputs[0])
                 weights[outputs[0]] = names
                 operands = tuple(outputs[:1])
         chains.append(chain)
     return Graph(nodes, trace.inputs, trace.outputs), chains, weights
-
-
-def _attributes(layer: Layer) -> dict[str, Any]:
-    kernel = layer.config.get("kernel_size")
-    return {"kernel": tuple(kernel) if isinstance(kernel, list | tuple) else None}
