@@ -291,14 +291,15 @@ os._exit(0)
 """
 
 
-def _work(side: str, jobs: Sequence[child.Job], folder: Path) -> None:
+def work(side: str, jobs: Sequence[child.Job], folder: Path) -> None:
+    """Do one side of several jobs in one process; a job that fails leaves ``error.json`` in its folder."""
     run = subprocess.run(
         [sys.executable, "-c", _WORK, side, *(str(job.write()) for job in jobs)],
         cwd=folder,
         env=environment(folder),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
@@ -321,8 +322,8 @@ def judge(compared: Compared, settings: Mapping[str, Mapping[str, Any]], folder:
         (folder / name / child.REFERENCE_TRACE).symlink_to(compared.reference)
         made = Settings(**{"keras_model": compared.keras_model, **fields})
         jobs[name] = child.Job(made, folder / name, folder, (str(folder), str(ROOT)))
-    _work("candidate", list(jobs.values()), folder)
-    return {name: _result(folder / name, child.REPORT) for name in jobs}
+    work("candidate", list(jobs.values()), folder)
+    return {name: result(folder / name) for name in jobs}
 
 
 def record(cases: Mapping[str, Settings], folder: Path) -> dict[str, str]:
@@ -335,7 +336,7 @@ def record(cases: Mapping[str, Settings], folder: Path) -> dict[str, str]:
     for name, settings in cases.items():
         (folder / name).mkdir()
         jobs[name] = child.Job(settings, folder / name, folder, (str(folder), str(ROOT)))
-    _work("reference", list(jobs.values()), folder)
+    work("reference", list(jobs.values()), folder)
     found = {}
     for name in jobs:
         error = folder / name / "error.json"
@@ -344,10 +345,24 @@ def record(cases: Mapping[str, Settings], folder: Path) -> dict[str, str]:
     return found
 
 
-def _result(folder: Path, file: str) -> Report:
-    path = folder / file
-    result: Report = json.loads((path if path.exists() else folder / "error.json").read_text("utf-8"))
-    return result
+def result(folder: Path) -> Report:
+    """What a job left in its folder: the report, or ``{"error": the line}``."""
+    path = folder / child.REPORT
+    found: Report = json.loads((path if path.exists() else folder / "error.json").read_text("utf-8"))
+    return found
+
+
+def story(report: Report) -> str:
+    """A report in a few lines, for the message of a test that expected another one."""
+    lines = []
+    for layer in report["layers"]:
+        error = layer["isolated"] or {}
+        lines.append(
+            f"{layer['status']:10} {layer['name']} ({layer['class']}) {layer['torch']} {layer['operations']} "
+            f"{error.get('max_abs')} of {error.get('scale')} {error.get('reason') or ''} {layer['reason'] or ''}"
+        )
+    lines += [f"{c['layer']}:{c['check']} {c['message']}" for c in report["checks"] if c["status"] == "fail"]
+    return "\n".join([*lines, *report["notes"]])
 
 
 def left_behind(temporary: Path) -> list[str]:

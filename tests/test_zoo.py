@@ -1,0 +1,82 @@
+"""The zoo, judged: in correct ports no layer is at fault, in wrong ones exactly the layer that is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_kerasdiff import child
+from tests import helpers
+from tests.helpers import ROOT, Report
+from tests.zoo import make
+from tests.zoo.case import RIGHT
+from tests.zoo.cases import CASES
+
+Judged = Callable[[str, str, str], Report]
+
+
+def parameters(ports: Callable[[str], list[str]]) -> list[tuple[str, str, str]]:
+    """(loader, case, port) of all cases."""
+    return [(loader, name, port) for name, case in CASES.items() for loader in case.loaders for port in ports(name)]
+
+
+@pytest.fixture(scope="session")
+def judged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """The report of a port of a case; all that the selected tests ask for are made at once."""
+    wanted = [
+        (call.params["loader"], call.params["name"], call.params["port"])
+        for item in request.session.items
+        if item.path == Path(__file__) and (call := getattr(item, "callspec", None)) is not None
+    ]
+    errors: dict[tuple[str, str], str] = {}
+    folders: dict[str, Path] = {}
+    for loader in dict.fromkeys(loader for loader, _, _ in wanted):
+        folder = folders[loader] = tmp_path_factory.mktemp(loader)
+        names = list(dict.fromkeys(name for own, name, _ in wanted if own == loader))
+        command = [sys.executable, "-m", "tests.zoo.make", loader, str(folder), *names]
+        run = subprocess.run(
+            command, cwd=ROOT, env=helpers.environment(folder), capture_output=True, text=True, timeout=900, check=False
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+        errors |= {(loader, name): e for name, e in json.loads((folder / "errors.json").read_text("utf-8")).items()}
+        jobs = [
+            make.job(CASES[name], port, folder)
+            for own, name, port in wanted
+            if own == loader and (loader, name) not in errors
+        ]
+        for job in jobs:
+            if job.folder.name != RIGHT:
+                (job.folder / child.REFERENCE_TRACE).symlink_to(job.folder.parent / RIGHT / child.REFERENCE_TRACE)
+        helpers.work("candidate", jobs, folder)
+
+    def report(loader: str, name: str, port: str) -> Report:
+        assert (loader, name) not in errors, errors[loader, name]
+        return helpers.result(make.job(CASES[name], port, folders[loader]).folder)
+
+    return report
+
+
+@pytest.mark.parametrize(("loader", "name", "port"), parameters(lambda name: [RIGHT]))
+def test_a_right_port_passes(loader: str, name: str, port: str, judged: Judged) -> None:
+    report = judged(loader, name, port)
+    assert "error" not in report, report["error"]
+    declared = CASES[name].declared
+    found = {name for name, status in helpers.statuses(report).items() if status != "pass"}
+    assert found == declared, helpers.story(report)
+    assert helpers.failed_checks(report) == set(), helpers.story(report)
+    assert report["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(("loader", "name", "port"), parameters(lambda name: list(CASES[name].wrong)))
+def test_a_wrong_port_fails_where_it_is_wrong(loader: str, name: str, port: str, judged: Judged) -> None:
+    report, expected = judged(loader, name, port), CASES[name].wrong[port]
+    assert "error" not in report, report["error"]
+    assert helpers.at(report, "fault") == expected.faults, helpers.story(report)
+    assert helpers.at(report, "unpaired") == set(), helpers.story(report)
+    assert helpers.failed_checks(report) == expected.checks, helpers.story(report)
+    assert report["verdict"] == "fail"

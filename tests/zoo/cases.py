@@ -1,0 +1,15 @@
+"""All cases of the zoo by name."""
+
+from __future__ import annotations
+
+import itertools
+
+from tests.zoo import convolution
+from tests.zoo.case import Case
+
+_ALL: list[Case] = [*convolution.CASES]
+
+CASES: dict[str, Case] = {case.name: case for case in _ALL}
+
+for _first, _second in itertools.combinations(_ALL, 2):
+    assert _first.name != _second.name, f"two cases are called {_first.name}"
