@@ -6,11 +6,11 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pytest_kerasdiff import checks, child, feeding, manifest, modelfile, probes, report, tracefile
+from pytest_kerasdiff import checks, child, feeding, manifest, modelfile, probes, report, settle, tracefile
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.errors import RunError
@@ -90,8 +90,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     surplus = len(judge.candidate.trace.outputs) - len(reference.outputs)
     if surplus > 0:
         judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
-    verdicts = judge.run()
-    wrong = {i for i, v in enumerate(verdicts) if v.isolated is not None and not v.isolated.passes}
+    wrong = {i for i, v in enumerate(judge.verdicts) if v.isolated is not None and not v.isolated.passes}
     results = checks.run(reference, judge.candidate.trace, judge.alignment, wrong)
     data = report.build(
         settings,
@@ -100,7 +99,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         stated,
         reference,
         judge,
-        verdicts,
+        judge.verdicts,
         results,
         {
             "open_port_s": opened - started,
@@ -177,35 +176,37 @@ def _best(
     stated: Manifest,
     settings: Settings,
 ) -> Judge:
-    """Align; where axes of equal size leave two layouts open, take that whose kernels read the axes as Keras's do."""
-    judges = []
+    """Align and judge; of two layouts that axes of equal size leave open, take that whose kernels read as Keras's do.
+
+    Raises:
+        RunError: The alignment stays ambiguous.
+    """
     axes = keras_axes(reference)
-    for option in fed:
-        ran_in = (
-            reference.environment.get("reference_precision"),
-            option.candidate.trace.environment.get("candidate_precision"),
-        )
-        alignment = align(reference, option.candidate.trace, stated)
+
+    def make(option: _Fed, chosen: Mapping[int, int]) -> Judge:
+        trace = option.candidate.trace
         inputs = {
             torch_value: layout.axes(axes[keras_value], array.shape)
             for torch_value, keras_value, layout, array in zip(
-                option.candidate.trace.inputs, reference.inputs, option.layouts, arrays, strict=True
+                trace.inputs, reference.inputs, option.layouts, arrays, strict=True
             )
         }
-        judges.append(
-            Judge(
-                reference,
-                option.candidate,
-                alignment,
-                inputs,
-                stated,
-                settings.tol,
-                "float32" if "float32" in ran_in else settings.precision,
-                dict(zip(names, option.layouts, strict=True)),
-                option.notes,
-            )
+        ran_in = reference.environment.get("reference_precision"), trace.environment.get("candidate_precision")
+        return Judge(
+            reference,
+            option.candidate,
+            align(reference, trace, stated, chosen),
+            inputs,
+            stated,
+            settings.tol,
+            "float32" if "float32" in ran_in else settings.precision,
+            dict(zip(names, option.layouts, strict=True)),
+            option.notes,
         )
-    return min(judges, key=lambda j: len(j.layouts.contradicted))
+
+    judges = [(make(option, {}), option) for option in fed]
+    best, option = min(judges, key=lambda pair: len(pair[0].layouts.contradicted))
+    return settle.settle(best, lambda chosen: make(option, chosen), reference)
 
 
 def _wait(folder: Path) -> ReferenceTrace:

@@ -13,7 +13,7 @@ from pytest_kerasdiff.align.anchors import Anchor
 from pytest_kerasdiff.align.graph import Graph
 from pytest_kerasdiff.align.operations import torch_graph
 from pytest_kerasdiff.align.primitives import keras_graph
-from pytest_kerasdiff.align.walk import Walk
+from pytest_kerasdiff.align.walk import Tie, Walk
 from pytest_kerasdiff.align.weights import Claims
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
@@ -34,6 +34,7 @@ class Alignment:
         partial: Layers whose last primitives (an activation) have no torch operation.
         keras: The Keras side as a graph.
         torch: The torch side as a graph.
+        ties: What neither weights nor graphs decide, with the pairs that were made.
     """
 
     pairs: dict[int, int]
@@ -45,6 +46,7 @@ class Alignment:
     partial: set[int]
     keras: Graph
     torch: Graph
+    ties: list[Tie]
 
     def torch_value(self, keras_value: int) -> int | None:
         """The torch value that a Keras value is, through layers that pass it on."""
@@ -63,8 +65,19 @@ class Alignment:
         return sorted({self.torch.producer[v] for v in inside if v in self.torch.producer})
 
 
-def align(reference: ReferenceTrace, candidate: CandidateTrace, manifest: Manifest) -> Alignment:
+def align(
+    reference: ReferenceTrace,
+    candidate: CandidateTrace,
+    manifest: Manifest,
+    chosen: Mapping[int, int] | None = None,
+) -> Alignment:
     """Align two traces: by the manifest, by weights, then by the graph.
+
+    Args:
+        reference: The Keras side.
+        candidate: The torch side.
+        manifest: What the user says.
+        chosen: Keras value → torch value, where a tie was settled.
 
     Raises:
         RunError: The manifest names a layer or an operation that is not there, or the port gives too few outputs.
@@ -76,7 +89,7 @@ def align(reference: ReferenceTrace, candidate: CandidateTrace, manifest: Manife
             f"the Keras model has {len(reference.inputs)} inputs, the torch model was given {len(candidate.inputs)}"
         )
     outputs = _outputs(reference, candidate)
-    walk = Walk(keras, torch)
+    walk = Walk(keras, torch, chosen)
     for keras_value, torch_value in zip(reference.inputs, candidate.inputs, strict=True):
         walk.commit(keras_value, torch_value, "graph")
     stated = _from_manifest(reference, candidate, chains, torch, manifest)
@@ -175,7 +188,8 @@ def _result(
 ) -> Alignment:
     values = {v for layer in reference.layers for v in layer.outputs}
     pairs = {u: v for u, v in walk.pairs.items() if u in values}
-    result = Alignment(pairs, {}, {}, {}, {}, {}, set(), keras, torch)
+    ties = [tie for tie in walk.ties if values.issuperset(tie.keras)]
+    result = Alignment(pairs, {}, {}, {}, {}, {}, set(), keras, torch, ties)
     together = {value: anchor for anchor in used for value in anchor.together}
     for position, (layer, chain) in enumerate(zip(reference.layers, chains, strict=True)):
         value = layer.outputs[0]

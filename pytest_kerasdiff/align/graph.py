@@ -7,7 +7,7 @@ A node is one primitive: a convolution, an activation, an addition. A Keras laye
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Node:
         operands: Values it takes that depend on the model's input, in order.
         owner: Position of the Keras layer, or of the torch operation, it belongs to.
         outputs: Values it gives; the first is its result.
+        stated: What it states of itself in numbers; see ``stated``.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Node:
     operands: tuple[int, ...]
     owner: int
     outputs: tuple[int, ...]
+    stated: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
 
 
 class Graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_kerasdiff.align import stated
 from pytest_kerasdiff.align.graph import Graph, Node
 from pytest_kerasdiff.trace import CandidateTrace, Operation, Value
 
@@ -110,9 +111,11 @@ ELEMENTWISE = frozenset({"act", "affine", "add", "sub", "mul", "div", "maximum",
 
 def torch_graph(trace: CandidateTrace) -> Graph:
     """The torch program as a graph over its values."""
-    nodes = [
-        Node(*kind(operation), operation.inputs, i, operation.outputs) for i, operation in enumerate(trace.operations)
-    ]
+    nodes = []
+    for i, operation in enumerate(trace.operations):
+        found, variant = kind(operation)
+        says = stated.of_operation(operation, found, variant, trace)
+        nodes.append(Node(found, variant, operation.inputs, i, operation.outputs, says))
     return Graph(nodes, trace.inputs, [o for o in trace.outputs if o is not None])
 
 

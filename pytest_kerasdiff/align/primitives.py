@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_kerasdiff.align import stated
 from pytest_kerasdiff.align.graph import Graph, Node
 from pytest_kerasdiff.trace import Layer, ReferenceTrace
 
@@ -201,7 +202,8 @@ def keras_graph(trace: ReferenceTrace) -> tuple[Graph, list[list[int]], dict[int
                 outputs: Sequence[int] = layer.outputs
                 if i + 1 < len(parts):
                     outputs, fresh = (fresh,), fresh + 1
-                nodes.append(Node(kind, variant, tuple(operands), position, tuple(outputs)))
+                says = stated.of_layer(layer, kind)
+                nodes.append(Node(kind, variant, tuple(operands), position, tuple(outputs), says))
                 chain.append(outputs[0])
                 weights[outputs[0]] = names
                 operands = tuple(outputs[:1])

@@ -6,10 +6,12 @@ committed are walls; a state is a Keras value and a torch value that are claimed
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from pytest_kerasdiff.align import stated
 from pytest_kerasdiff.align.graph import Graph, Node
 from pytest_kerasdiff.align.operations import ELEMENTWISE
 
@@ -69,15 +71,38 @@ _LOST = 2.0
 """Price of an operand that turns out to be something else on the other side."""
 _OTHER_WEIGHTS = {"conv": 0.3, "linear": 0.3, "rnn": 0.3, "attention": 0.3, "embedding": 0.3}
 """Price of pairing a layer with an operation although another one has its weights."""
+_STATED = 0.02
+"""Price of each number that both sides state and that differs (a stride): it only decides between equals."""
+_MAX_PERMUTED = 5
+"""Operands up to which every order is priced."""
 _VARIANT = {"affine": 0.2, "act": 0.5, "pool": 0.6, "conv": 0.3, "move": 0.05}
 _COMPOSITE = frozenset({"act", "norm", "pool", "upsample", "affine", "attention", "opaque", "rnn", "pad", "crop"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tie:
+    """Operands of a commutative join that fit each other's place equally well.
+
+    Attributes:
+        keras: Keras values.
+        torch: Torch values, in the order in which they were paired with them.
+    """
+
+    keras: tuple[int, ...]
+    torch: tuple[int, ...]
 
 
 class Walk:
     """Pairs found so far, and the search for more between them."""
 
-    def __init__(self, keras: Graph, torch: Graph) -> None:
-        """Start with nothing paired."""
+    def __init__(self, keras: Graph, torch: Graph, chosen: Mapping[int, int] | None = None) -> None:
+        """Start with nothing paired.
+
+        Args:
+            keras: The Keras side.
+            torch: The torch side.
+            chosen: Keras value → torch value, where a tie was settled.
+        """
         self.keras, self.torch = keras, torch
         self.hints: dict[int, int] = {}
         """Keras value → torch value that has its weights, where that alone does not make an anchor."""
@@ -86,6 +111,9 @@ class Walk:
         self.methods: dict[int, str] = {}
         self.aliases: dict[int, int] = {}
         """Keras values without an operation → the Keras value they pass on."""
+        self.ties: list[Tie] = []
+        """What the graphs leave open, in the order found."""
+        self._chosen = dict(chosen or {})
         self._dominators = _dominators(torch)
         self._memo: dict[State, tuple[float, tuple[object, ...]]] = {}
         self._busy: set[State] = set()
@@ -104,6 +132,8 @@ class Walk:
         _, states = self._match(tuple(keras_values), tuple(torch_values), ordered)
         found: dict[int, int] = {}
         pending, seen = list(states), set()
+        if not ordered:
+            self._note_tie(states)
         while pending:
             state = pending.pop()
             if state in seen:
@@ -112,12 +142,38 @@ class Walk:
             _, (action, *following) = self._cost(*state)
             if action == "pair" and state[0] not in found and state[1] not in found.values():
                 found[state[0]] = state[1]
+                node = self.keras.node(state[0])
+                if node is not None and node.kind in _MERGES - _ORDERED:
+                    self._note_tie(following)  # type: ignore[arg-type]
             elif action == "skip keras" and state[0] not in self.aliases:
                 self.aliases[state[0]] = following[0][0]  # type: ignore[index]
             pending += following  # type: ignore[arg-type]
         for keras_value, torch_value in found.items():
             self.commit(keras_value, torch_value, "graph")
             self.aliases.pop(keras_value, None)
+
+    def _note_tie(self, states: Sequence[State]) -> None:
+        """Note which of these operands would fit each other's place equally well."""
+        for i, (u, v) in enumerate(states):
+            group = [(u, v)]
+            for other, theirs in states[i + 1 :]:
+                if u != other and v != theirs and self._alike(u, other) and not {v, theirs} & self.taken.keys():
+                    now = self._cost(u, v)[0], self._cost(other, theirs)[0]
+                    exchanged = self._cost(u, theirs)[0], self._cost(other, v)[0]
+                    if max(exchanged) < _LOST and sum(exchanged) <= sum(now) + 1e-9:
+                        group.append((other, theirs))
+            tie = Tie(tuple(k for k, _ in group), tuple(t for _, t in group))
+            if len(group) > 1 and not any(set(tie.keras) <= set(known.keras) for known in self.ties):
+                self.ties.append(tie)
+
+    def _alike(self, first: int, second: int) -> bool:
+        one, other = self.keras.node(first), self.keras.node(second)
+        return (
+            one is not None
+            and other is not None
+            and (one.kind, one.variant) == (other.kind, other.variant)
+            and not {first, second} & self.pairs.keys()
+        )
 
     # -- prices ------------------------------------------------------------------------------------------------------
 
@@ -130,6 +186,8 @@ class Walk:
     def _best(self, u: int, v: int) -> tuple[float, tuple[object, ...]]:
         if self.pairs.get(u) == v:
             return 0.0, ("wall",)
+        if self._chosen.get(u, v) != v and v in self._chosen.values():
+            return _LOST, ("lost",)
         best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
         u_free, v_free = u not in self.pairs, v not in self.taken
         keras_node, torch_node = self.keras.node(u), self.torch.node(v)
@@ -156,6 +214,7 @@ class Walk:
         price = pair_price(keras_node, torch_node)
         if price >= _NEVER:
             return _NEVER, ("lost",)
+        price += _STATED * stated.differences(keras_node.stated, torch_node.stated)
         if keras_node.outputs[0] in self.hints and torch_node.outputs[0] != self.hints[keras_node.outputs[0]]:
             price += _OTHER_WEIGHTS.get(keras_node.kind, 0.1)
         cost, states = self._match(*self._operands(keras_node, torch_node), keras_node.kind in _ORDERED)
@@ -230,16 +289,10 @@ class Walk:
                 torch_values = (common,)
         if not keras_values or not torch_values:
             return (0.0, []) if not keras_values else (1.0, [])
-        count = min(len(keras_values), len(torch_values))
         missing = 2.0 * abs(len(keras_values) - len(torch_values))
-        best_cost, best_states = _NEVER * 2, []
-        longer = max(keras_values, torch_values, key=len)
-        for number, order in enumerate(_orders(len(longer), count)):
-            states = (
-                [(u, torch_values[i]) for u, i in zip(keras_values, order, strict=False)]
-                if longer is torch_values
-                else [(keras_values[i], v) for i, v in zip(order, torch_values, strict=False)]
-            )
+        best_cost: float = _NEVER * 2
+        best_states: list[State] = []
+        for number, states in enumerate(self._assignments(keras_values, torch_values, ordered)):
             costs = sorted((self._cost(*state)[0] for state in states), reverse=True)
             cost = costs[0] + 0.01 * sum(costs[1:]) + (0.1 if ordered and number else 0.0) + missing
             if cost < best_cost:
@@ -247,6 +300,31 @@ class Walk:
             if cost <= missing:
                 break
         return best_cost, best_states
+
+    def _assignments(
+        self, keras_values: tuple[int, ...], torch_values: tuple[int, ...], ordered: bool
+    ) -> Iterator[list[State]]:
+        """Ways to pair operands, the given order first: all of them, or the cheapest of many one after the other."""
+        longest = max(len(keras_values), len(torch_values))
+        if longest > _MAX_PERMUTED:
+            yield list(zip(keras_values, torch_values, strict=False))
+            if not ordered:
+                yield self._cheapest_first(keras_values, torch_values)
+        elif len(torch_values) >= len(keras_values):
+            for some in itertools.permutations(torch_values, len(keras_values)):
+                yield list(zip(keras_values, some, strict=True))
+        else:
+            for some in itertools.permutations(keras_values, len(torch_values)):
+                yield list(zip(some, torch_values, strict=True))
+
+    def _cheapest_first(self, keras_values: tuple[int, ...], torch_values: tuple[int, ...]) -> list[State]:
+        pairs = itertools.product(range(len(keras_values)), range(len(torch_values)))
+        prices = sorted((self._cost(keras_values[i], torch_values[j])[0], abs(i - j), i, j) for i, j in pairs)
+        found: dict[int, int] = {}
+        for _, _, i, j in prices:
+            if i not in found and j not in found.values():
+                found[i] = j
+        return [(keras_values[i], torch_values[j]) for i, j in found.items()]
 
     def _common_source(self, values: Sequence[int]) -> int | None:
         chains = []
@@ -303,11 +381,6 @@ def _open(operands: list[int], count: int, graph: Graph, kind: str) -> None:
             operands[position : position + 1] = inner.operands
         else:
             position += 1
-
-
-def _orders(length: int, count: int) -> Sequence[Sequence[int]]:
-    """Ways to choose partners, the given order first; only that one where there are too many."""
-    return list(itertools.permutations(range(length), count)) if length <= 5 else [range(count)]
 
 
 def _price(option: tuple[float, tuple[object, ...]]) -> float:
