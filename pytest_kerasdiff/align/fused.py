@@ -1,9 +1,10 @@
-"""Several Keras layers in one torch kernel: a BatchNorm folded into its convolution, parallel kernels side by side."""
+"""Several Keras layers in one torch kernel: a BatchNorm folded into it, parallel kernels side by side or summed."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from pytest_kerasdiff.align import summed
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.anchors import MAIN_KINDS, Anchor, Sides
 from pytest_kerasdiff.trace import ConstantData
@@ -16,8 +17,10 @@ def find(sides: Sides, known: set[int]) -> list[Anchor]:
         sides: Both sides.
         known: Keras values that have an anchor.
     """
-    folded = _folded(sides, known)
-    return folded + _side_by_side(sides, known | {a.last for a in folded})
+    found = summed.find(sides, known)
+    for more in (_folded, _side_by_side):
+        found += more(sides, known | {value for anchor in found for value in (anchor.last, *anchor.together)})
+    return found
 
 
 def _folded(sides: Sides, known: set[int]) -> list[Anchor]:

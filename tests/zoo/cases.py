@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-from tests.zoo import ambiguity, convolution
+from tests.zoo import ambiguity, convolution, merged
 from tests.zoo.case import Case
 
-_ALL: list[Case] = [*ambiguity.CASES, *convolution.CASES]
+_ALL: list[Case] = [*ambiguity.CASES, *convolution.CASES, *merged.CASES]
 
 CASES: dict[str, Case] = {case.name: case for case in _ALL}
 
