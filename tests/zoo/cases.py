@@ -1,15 +1,24 @@
-"""All cases of the zoo by name."""
+"""All cases of the zoo by name: the ``CASES`` of every module beside this one."""
 
 from __future__ import annotations
 
-import itertools
+import importlib
+import pkgutil
+from pathlib import Path
 
-from tests.zoo import ambiguity, convolution, merged
 from tests.zoo.case import Case
 
-_ALL: list[Case] = [*ambiguity.CASES, *convolution.CASES, *merged.CASES]
+_NO_CASES = frozenset({"case", "cases", "make", "ports"})
 
-CASES: dict[str, Case] = {case.name: case for case in _ALL}
 
-for _first, _second in itertools.combinations(_ALL, 2):
-    assert _first.name != _second.name, f"two cases are called {_first.name}"
+def _found() -> dict[str, Case]:
+    found: dict[str, Case] = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name not in _NO_CASES:
+            for case in getattr(importlib.import_module(f"tests.zoo.{module.name}"), "CASES", ()):
+                assert case.name not in found, f"two cases are called {case.name}"
+                found[case.name] = case
+    return found
+
+
+CASES = _found()
