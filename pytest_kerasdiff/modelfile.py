@@ -9,6 +9,7 @@ import dataclasses
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class ModelFile:
                 "--kerasdiff-keras=module:callable"
             )
         try:
-            entries = list(_entries(self.config, ""))
+            entries = list(_entries(self.config))
         except (AttributeError, KeyError, TypeError, ValueError):
             raise RunError(f"{self.path}: the model's config is not as Keras writes it") from None
         if not entries:
@@ -182,13 +183,13 @@ def _first_line(error: BaseException) -> str:
 def is_model(layer: Config) -> bool:
     """Whether a layer's config is that of a nested model, whose layers are listed in its place."""
     config = layer.get("config")
-    return isinstance(config, dict) and isinstance(config.get("layers"), list)
+    return isinstance(config.get("layers") if isinstance(config, dict) else config, list)
 
 
 def layer_name(layer: Config) -> str:
     """Name of a layer from its config."""
-    name = layer.get("config", {}).get("name") or layer.get("name")
-    return str(name)
+    config = layer.get("config")
+    return str((config.get("name") if isinstance(config, dict) else None) or layer.get("name"))
 
 
 def _layer_configs(model: Config) -> list[Config]:
@@ -198,20 +199,24 @@ def _layer_configs(model: Config) -> list[Config]:
     return [layer for layer in layers if isinstance(layer, dict)]
 
 
-def _entries(model: Config, prefix: str) -> Iterator[LayerEntry]:
+def _entries(model: Config) -> Iterator[LayerEntry]:
+    for name, call, layer in _calls(model, ""):
+        yield LayerEntry(numbered(name, call), str(layer.get("class_name")), layer.get("config") or {})
+
+
+def _calls(model: Config, prefix: str) -> Iterator[tuple[str, int, Config]]:
+    """(name, number of the call, layer) of every call; a layer of an inner model is called for every call of that."""
     for layer in _layer_configs(model):
         name = prefix + layer_name(layer)
-        calls = max(1, len(layer.get("inbound_nodes") or []))
+        calls = range(max(1, len(layer.get("inbound_nodes") or [])))
         if is_model(layer):
-            inner = list(_entries(layer, f"{name}/"))
-            for call in range(calls):
-                yield from (LayerEntry(numbered(e.name, call), e.class_name, e.config) for e in inner)
-        elif layer.get("class_name") == "InputLayer":
-            if not prefix:  # the input of an inner model is the output of whatever feeds it
-                yield LayerEntry(name, "InputLayer", layer["config"])
-        else:
-            config = layer.get("config") or {}
-            yield from (LayerEntry(numbered(name, c), str(layer.get("class_name")), config) for c in range(calls))
+            inner = list(_calls(layer, f"{name}/"))
+            each = Counter(path for path, _, _ in inner)
+            yield from ((path, call * each[path] + number, la) for call in calls for path, number, la in inner)
+        elif layer.get("class_name") != "InputLayer":
+            yield from ((name, call, layer) for call in calls)
+        elif not prefix:  # the input of an inner model is the output of whatever feeds it
+            yield name, 0, layer
 
 
 def numbered(name: str, call: int) -> str:

@@ -94,6 +94,16 @@ def test_inner_models_are_entered_and_their_inputs_left_out() -> None:
     assert names(config) == ["a", "b", "backbone/conv", "backbone/relu", "backbone/conv@1", "backbone/relu@1"]
 
 
+def test_a_layer_called_twice_in_an_inner_model_that_is_called_twice() -> None:
+    dense = layer("Dense", "dense", "inside")
+    dense["inbound_nodes"].append([["dense", 0, 0, {}]])
+    inner = functional([layer("InputLayer", "inside", None), dense], "dense")
+    inner["name"] = inner["config"]["name"] = "inner"
+    inner["inbound_nodes"] = [[["a", 0, 0, {}]], [["b", 0, 0, {}]]]
+    config = functional([layer("InputLayer", "a", None), layer("InputLayer", "b", None), inner], "inner")
+    assert names(config) == ["a", "b", "inner/dense", "inner/dense@1", "inner/dense@2", "inner/dense@3"]
+
+
 def test_sequential_models_of_all_versions() -> None:
     first = {"class_name": "Dense", "config": {"name": "dense", "batch_input_shape": [None, 7], "dtype": "float32"}}
     second = {"class_name": "Dense", "config": {"name": "dense_1"}}
@@ -102,6 +112,8 @@ def test_sequential_models_of_all_versions() -> None:
     for config in (new, old):
         assert names(config) == ["dense", "dense_1"]
         assert of(config).inputs() == [InputSpec("dense", (None, 7), "float32")]
+    inner = {"class_name": "Sequential", "config": [first, second], "name": "inner"}
+    assert names({"class_name": "Sequential", "config": [inner]}) == ["inner/dense", "inner/dense_1"]
 
 
 def test_inputs_are_in_the_models_order() -> None:

@@ -15,15 +15,44 @@ from pytest_kerasdiff.trace import Array, Layer
 from pytest_kerasdiff.tracefile import TraceWriter
 
 
+def is_model(layer: Any, keras: ModuleType) -> bool:
+    """Whether a layer is an inner model, whose layers are listed in its place."""
+    return isinstance(layer, keras.Model) and bool(layer.layers) and hasattr(layer, "get_config")
+
+
 def listed_layers(model: Any, keras: ModuleType, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(path, layer) of every layer of the model, the layers of inner models in their place."""
     # `operations` also holds what is no Layer: `keras.ops` calls of a functional model.
     for layer in getattr(model, "operations", None) or model.layers:
         path = prefix + layer.name
-        if isinstance(layer, keras.Model) and layer.layers and hasattr(layer, "get_config"):
+        if is_model(layer, keras):
             yield from listed_layers(layer, keras, f"{path}/")
         elif type(layer).__name__ != "InputLayer":
             yield path, layer
+
+
+def call_numbers(model: Any, keras: ModuleType, prefix: str = "") -> dict[str, list[int]]:
+    """Number of each call of each layer in the order in which they are executed.
+
+    A functional model executes the nodes of its graph by depth, not as they were made; its file numbers the calls of a
+    layer as they were made. A layer of an inner model is called for every call of that. Empty for a subclassed model.
+    """
+    graph = getattr(model, "_functional", None) or model  # a Sequential of Keras 3 has its graph apart
+    levels = getattr(graph, "_nodes_by_depth", {})
+    nodes = [node for depth in sorted(levels, reverse=True) for node in levels[depth]]
+    own = {id(node) for node in nodes}
+    found: dict[str, list[int]] = {}
+    for node in nodes:
+        layer = getattr(node, "operation", None) or getattr(node, "layer", None)
+        if layer is None or node.is_input:
+            continue
+        path, number = prefix + layer.name, [id(n) for n in layer._inbound_nodes if id(n) in own].index(id(node))
+        if is_model(layer, keras):
+            for name, inner in call_numbers(layer, keras, f"{path}/").items():
+                found.setdefault(name, []).extend(number * len(inner) + n for n in inner)
+        else:
+            found.setdefault(path, []).append(number)
+    return found
 
 
 class Recorder:
@@ -39,6 +68,7 @@ class Recorder:
         self._paths = {id(layer): (path, layer) for path, layer in listed_layers(model, keras)}
         self._numbers: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._calls: Counter[str] = Counter()
+        self._call_numbers = call_numbers(model, keras)
         self._next = 0
         self._inside: Any = None
         self.layers: list[Layer] = []
@@ -113,7 +143,8 @@ class Recorder:
         same = {id(tensor) for tensor in taken}
         # Dropout and linear activations return the very tensor they were given; a value needs an identity of its own.
         result = self._tf.nest.map_structure(lambda t: self._copy(t) if id(t) in same else t, result)
-        name = numbered(path, self._calls[path])
+        known = self._call_numbers.get(path, [])
+        name = numbered(path, known[self._calls[path]] if self._calls[path] < len(known) else self._calls[path])
         self._calls[path] += 1
         weights = self._weights(path, layer)
         # What no layer gave does not depend on the model's input (positions made by arange): it is no input of a step.
