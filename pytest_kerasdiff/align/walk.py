@@ -69,8 +69,8 @@ _CROSS = {
 }
 _LOST = 2.0
 """Price of an operand that turns out to be something else on the other side."""
-_OTHER_WEIGHTS = {"conv": 0.3, "linear": 0.3, "rnn": 0.3, "attention": 0.3, "embedding": 0.3}
-"""Price of pairing a layer with an operation although another one has its weights."""
+_OTHER_WEIGHTS = dict.fromkeys(("conv", "linear", "rnn", "attention", "embedding"), _LOST)
+"""Price of pairing a layer with an operation although another one has its weights: as likely as a wrong operand."""
 _STATED = 0.02
 """Price of each number that both sides state and that differs (a stride): it only decides between equals."""
 _MAX_PERMUTED = 5
