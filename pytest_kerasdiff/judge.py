@@ -144,11 +144,10 @@ class Judge:
 
     def _output_order_fits(self, keras_value: int, torch_value: int) -> bool:
         """Whether the model's output has Keras's order of axes, or channels first; what uses it expects no other."""
-        want = self.layouts.keras[keras_value]
-        have = self.layouts.resolved(torch_value)
-        flat = [d for d in want if d]
+        want, have = self.layouts.keras[keras_value], self.layouts.resolved(torch_value)
+        flat = _order(want)
         moved = [flat[0], flat[-1], *flat[1:-1]] if len(flat) > 2 else flat
-        return [d for d in have if d] in (flat, moved) or len(have) != len(want)
+        return _order(have) in (flat, moved) or len(have) != len(want)
 
     def _cumulative(self) -> dict[int, Error]:
         """Errors in the ordinary forward pass, compared one value at a time as the program runs."""
@@ -389,6 +388,11 @@ class Judge:
             if position in partners or any(self.layer_of[v] in rounded for v in layer.inputs):
                 rounded.add(position)
         return rounded
+
+
+def _order(axes: Axes) -> list[list[tuple[str, int]]]:
+    """The axes one after the other, without sizes, which an earlier fault may have changed."""
+    return [[(name, stride) for name, stride, _ in dimension] for dimension in axes if dimension]
 
 
 def _seriousness(error: Error) -> tuple[bool, float]:
