@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import helpers
@@ -69,6 +70,28 @@ def test_a_port_that_cannot_run_in_float64_is_run_in_float32_and_said(reports: d
     assert any(note.startswith("the port cannot run in float64") for note in reports["single"]["notes"])
     assert reports["single"]["environment"]["candidate_precision"] == "float32"
     assert reports["right"]["environment"]["candidate_precision"] == "float64"
+
+
+def test_a_layer_without_a_cpu_kernel_is_compiled_and_said(tmp_path: Path) -> None:
+    from pytest_kerasdiff import child, tracefile
+    from pytest_kerasdiff.options import Settings
+
+    conv = {"filters": 2, "kernel_size": [3, 3], "data_format": "channels_first", "padding": "same"}
+    config = helpers.functional(
+        [
+            helpers.layer("InputLayer", "x", None, batch_shape=[None, 3, 5, 4], dtype="float32"),
+            helpers.layer("Conv2D", "conv", "x", **conv),
+        ],
+        "conv",
+    )
+    weights = {"conv": {"kernel": np.ones((3, 3, 3, 2), np.float32), "bias": np.zeros(2, np.float32)}}
+    path = helpers.write_keras(tmp_path / "net.h5", config, weights)
+    assert helpers.record({"run": Settings(path)}, tmp_path) == {"run": ""}
+    trace = tracefile.read(tmp_path / "run" / child.REFERENCE_TRACE)
+    assert trace.notes == ("TensorFlow has no CPU kernel for conv: compiled by XLA",)
+    image, output = trace.values[trace.inputs[0]], trace.values[trace.outputs[0]]
+    assert (output.dtype, output.shape) == (np.float64, (2, 2, 5, 4))
+    assert output[0, 0, 2, 2] == pytest.approx(image[0, :, 1:4, 1:4].sum())
 
 
 def test_the_file_is_removed_that_the_first_attempt_began(tmp_path: Path) -> None:

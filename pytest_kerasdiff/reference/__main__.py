@@ -72,6 +72,8 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, keras: ModuleTyp
     reduced = sorted(d for d in stated if d and "16" in d)
     if reduced:
         notes.append(f"the file's dtype policy is {', '.join(reduced)}; judged in {settings.precision}")
+    if recording.compiled:
+        notes.append(f"TensorFlow has no CPU kernel for {', '.join(recording.compiled)}: compiled by XLA")
     writer.close(
         recording.layers,
         outputs,

@@ -74,6 +74,8 @@ class Recorder:
         self.layers: list[Layer] = []
         self.output_names: list[str] = []
         """Keys of the model's outputs in their order, where it gives a dict."""
+        self.compiled: list[str] = []
+        """Layers that TensorFlow has no CPU kernel for."""
         self.weights: dict[tuple[str, str], Array] = {}
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> list[int]:
@@ -131,12 +133,28 @@ class Recorder:
                 return call(layer, *args, **kwargs)
             recorder._inside = layer
             try:
-                result = call(layer, *args, **kwargs)
+                result = recorder._call(call, layer, args, kwargs)
             finally:
                 recorder._inside = None
             return recorder._step(known[0], layer, args, kwargs, result)
 
         return wrapped
+
+    def _call(self, call: Any, layer: Any, args: Any, kwargs: Any) -> Any:
+        """Call a layer; what TensorFlow has no CPU kernel for (convolutions over channels first) is compiled by XLA."""
+        try:
+            return call(layer, *args, **kwargs)
+        except self._tf.errors.OpError as error:
+            # Only the inner call is compiled, so that masks, which __call__ hands on, stay.
+            vars(layer)["call"] = self._tf.function(layer.call, jit_compile=True, autograph=False)
+            try:
+                result = call(layer, *args, **kwargs)
+            except Exception:
+                raise error from None
+            finally:
+                del vars(layer)["call"]
+            self.compiled.append(self._paths[id(layer)][0])
+            return result
 
     def _step(self, path: str, layer: Any, args: Any, kwargs: Any, result: Any) -> Any:
         taken = self._tensors((args, kwargs))
