@@ -28,8 +28,13 @@ _table(
 _table(
     "act",
     "relu leaky_relu prelu elu selu celu gelu silu mish softplus sigmoid tanh softmax log_softmax exp erf abs sqrt "
-    "rsqrt log neg reciprocal square pow threshold rrelu softsign sin cos",
+    "rsqrt log neg reciprocal square pow threshold rrelu softsign sin cos expm1 exp2 log1p log2 log10 sinh cosh "
+    "tan asin acos atan asinh acosh atanh erfc erfinv logit expit special_expit float_power sign sgn heaviside round "
+    "trunc floor ceil frac nan_to_num glu logaddexp xlogy addcdiv hypot atan2 where masked_fill gt ge lt le eq ne "
+    "logical_not logical_and logical_or bitwise_not bitwise_and bitwise_or",
 )
+_table("act", "softshrink", "soft_shrink")
+_table("act", "hardshrink", "hard_shrink")
 _table("act", "hardtanh clamp clamp_min clamp_max relu6 clip", "relu")
 _table("act", "hardsigmoid", "hard_sigmoid")
 _table("act", "hardswish", "hard_silu")
