@@ -9,15 +9,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_kerasdiff import curves
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.alignment import Alignment
-from pytest_kerasdiff.align.primitives import activation_name
-from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Layer, Operation, ReferenceTrace
+from pytest_kerasdiff.align.primitives import activation_name, activation_of
+from pytest_kerasdiff.trace import (
+    CURVE_AT,
+    Array,
+    Candidate,
+    CandidateTrace,
+    ConstantData,
+    Layer,
+    Operation,
+    ReferenceTrace,
+)
 
 _COMPUTED = 2.0**-21
 """Relative difference allowed to a weight computed from parameters (weight_norm): eight float32 roundings."""
 _SATURATED = 1e-3
 """Derivative under which a change of a weight by 1 % of a typical logit stays under the tolerance."""
+_OF_SEVERAL_ELEMENTS = ("softmax", "log_softmax", "sparsemax", "glu")
 _MOSTLY = 0.5
 """Share of equal elements from which an array is the Keras weight with some elements changed, not another weight."""
 
@@ -52,6 +63,8 @@ class Subject:
         constants: Constants of all torch operations of the layer.
         folded: Its weights are multiplied into another layer's.
         last: The torch operation that gives the layer's output, where it is not the layer's input.
+        curves: What the port's and Keras's activation functions make of ``CURVE_AT``, where both are functions of one
+            element.
         vouched: The activations prove weights that the port holds in another form: they pass, and on these inputs the
             layer's activation function lets a change of some weight through.
         parameters: Names of the torch parameters and buffers that an operation takes as they are.
@@ -63,6 +76,7 @@ class Subject:
     constants: Sequence[ConstantData]
     folded: bool
     last: Operation | None = None
+    curves: tuple[Array, Array] | None = None
     vouched: bool = True
     parameters: Set[str] = frozenset()
 
@@ -212,65 +226,19 @@ def _through_bfloat16(array: Array) -> Array:
 
 
 def check_hyper(subject: Subject) -> Outcome:
-    """Compare what both sides state of a rectifier: slope below the threshold, threshold, greatest value.
+    """Compare both sides' activation functions on values that the probe inputs need not give.
 
-    Activations that stay below 6 do not tell ReLU6 from ReLU.
+    Activations that stay below 6 do not tell ReLU6 from ReLU, and near 0 a tanh is a straight line.
     """
-    wanted = rectifier(subject.layer.class_name, subject.layer.config)
-    last = subject.last
-    found = _torch_rectifier(last) if last is not None else None
-    if wanted is None or found is None or last is None:
-        return "", "no rectifier stated on both sides; the activations are compared"
-    words = f"Keras {_rectifier_words(wanted)}, port {_rectifier_words(found)}"
-    same = all(
-        a == b or (a is not None and b is not None and abs(a - b) <= 1e-6 * abs(a))
-        for a, b in zip(wanted, found, strict=True)
+    if subject.curves is None or subject.last is None:
+        return "", "no function of single elements on both sides; the activations are compared"
+    at = curves.difference(*subject.curves)
+    if at is None:
+        return "", "equal from -300 to 300"
+    got, expected = (float(curve[at]) for curve in subject.curves)
+    return "activation-kind", (
+        f"at {CURVE_AT[at]:.6g} Keras's function gives {expected:.6g}, the port's {got:.6g} [{subject.last.source}]"
     )
-    return ("", words) if same else ("activation-slope", f"{words} [{last.source}]")
-
-
-Rectifier = tuple[float, float, float | None]
-"""(slope below the threshold, threshold, greatest value or None)."""
-
-
-def rectifier(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
-    """The rectifier that a Keras layer ends with; None where it ends with none, or with one whose slope is a weight.
-
-    Source: keras/src/layers/activations/relu.py and leaky_relu.py (``alpha`` in Keras 2).
-    """
-    if class_name == "ReLU":
-        greatest = config.get("max_value")
-        return (
-            float(config.get("negative_slope") or 0), float(config.get("threshold") or 0),
-            None if greatest is None else float(greatest),
-        )  # fmt: skip
-    if class_name == "LeakyReLU":
-        slope = config.get("negative_slope", config.get("alpha", 0.3))
-        return (float(slope), 0.0, None) if isinstance(slope, int | float) else None
-    return {"relu": (0.0, 0.0, None), "relu6": (0.0, 0.0, 6.0)}.get(activation_name(config.get("activation")))
-
-
-def _torch_rectifier(operation: Operation) -> Rectifier | None:
-    arguments = operation.arguments
-    if operation.op == "relu":
-        return 0.0, 0.0, None
-    if operation.op == "relu6":
-        return 0.0, 0.0, 6.0
-    if operation.op == "leaky_relu":
-        return float(arguments.get("negative_slope", 0.01)), 0.0, None
-    low, high = ("min_val", "max_val") if operation.op == "hardtanh" else ("min", "max")
-    if operation.op in ("hardtanh", "clamp", "clamp_min", "clip") and arguments.get(low) == 0:
-        greatest = arguments.get(high)
-        return (0.0, 0.0, None if greatest is None else float(greatest)) if not isinstance(greatest, Constant) else None
-    return None
-
-
-def _rectifier_words(values: Rectifier) -> str:
-    slope, threshold, greatest = values
-    parts = [f"slope {slope:g}"] if slope else []
-    parts += [f"threshold {threshold:g}"] if threshold else []
-    parts += [f"at most {greatest:g}"] if greatest is not None else []
-    return f"ReLU({', '.join(parts)})"
 
 
 def _has_epsilon(class_name: str, config: Mapping[str, Any]) -> bool:
@@ -282,19 +250,19 @@ def _has_weights(class_name: str, config: Mapping[str, Any]) -> bool:
         "BatchNormalization", "LayerNormalization", "GroupNormalization")  # fmt: skip
 
 
-def _has_rectifier(class_name: str, config: Mapping[str, Any]) -> bool:
-    return rectifier(class_name, config) is not None
+def _has_function(class_name: str, config: Mapping[str, Any]) -> bool:
+    return activation_of(class_name, config) not in (None, "linear", "prelu", *_OF_SEVERAL_ELEMENTS)
 
 
 CHECKS: dict[str, Check] = {
     "weights": Check(_has_weights, check_weights),
     "eps": Check(_has_epsilon, check_eps),
-    "hyper": Check(_has_rectifier, check_hyper),
+    "hyper": Check(_has_function, check_hyper),
 }
 
 
 def run(
-    reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment, wrong: Set[int] = frozenset()
+    reference: ReferenceTrace, candidate: Candidate, alignment: Alignment, wrong: Set[int] = frozenset()
 ) -> list[CheckResult]:
     """Run every check on every layer it concerns.
 
@@ -308,7 +276,7 @@ def run(
 
 
 def _results(
-    reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment, wrong: Set[int]
+    reference: ReferenceTrace, candidate: Candidate, alignment: Alignment, wrong: Set[int]
 ) -> Iterator[CheckResult]:
     for position, layer in enumerate(reference.layers):
         concerned = [name for name, check in CHECKS.items() if check.concerns(layer.class_name, layer.config)]
@@ -321,24 +289,25 @@ def _results(
 
 
 def _subject(
-    reference: ReferenceTrace, candidate: CandidateTrace, alignment: Alignment, position: int, wrong: bool
+    reference: ReferenceTrace, candidate: Candidate, alignment: Alignment, position: int, wrong: bool
 ) -> Subject:
-    layer = reference.layers[position]
+    layer, trace = reference.layers[position], candidate.trace
     output = reference.values[layer.outputs[0]]
     main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
     steps = {*(alignment.span(value) if value is not None else []), *([main] if main is not None else [])}
-    numbers = dict.fromkeys(n for step in sorted(steps) for n in candidate.operations[step].constants)
+    numbers = dict.fromkeys(n for step in sorted(steps) for n in trace.operations[step].constants)
     return Subject(
         layer,
         {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
-        candidate.operations[main] if main is not None else None,
-        [candidate.constants[n] for n in numbers],
+        trace.operations[main] if main is not None else None,
+        [trace.constants[n] for n in numbers],
         position in alignment.folded or position in alignment.folded.values(),
-        candidate.operations[alignment.torch.producer[value]] if value in alignment.torch.producer else None,
+        trace.operations[alignment.torch.producer[value]] if value in alignment.torch.producer else None,
+        curves.both(reference, candidate, alignment, position),
         not wrong
         and any(np.any(reference.values[v]) for v in layer.inputs)  # what meets only zeros proves no kernel
         and lets_changes_through(activation_name(layer.config.get("activation")), output),
-        _taken_as_they_are(candidate, numbers),
+        _taken_as_they_are(trace, numbers),
     )
 
 

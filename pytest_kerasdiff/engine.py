@@ -91,7 +91,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     if surplus > 0:
         judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
     wrong = {i for i, v in enumerate(judge.verdicts) if v.isolated is not None and not v.isolated.passes}
-    results = checks.run(reference, judge.candidate.trace, judge.alignment, wrong)
+    results = checks.run(reference, judge.candidate, judge.alignment, wrong)
     data = report.build(
         settings,
         spec,

@@ -21,7 +21,7 @@ SAME_INPUT = 1e-10
 """Relative difference of a layer's inputs below which its cumulative error is its isolated error."""
 _SAME_RUN = 1e-7
 """Tolerance between two runs of the port: far above float64's rounding, far below what a random operation does."""
-_NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "softmax", "softplus", "hard_sigmoid", "exponential"})
+_NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "softmax", "softplus", "hard_sigmoid", "exp"})
 _NOT_SHOWN = "these inputs do not show the difference, others do"
 """Reason of an activation that the port lacks, where the probe inputs happen not to need it."""
 

@@ -16,6 +16,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
 
+_FAR = np.geomspace(0.01, 300, 24)
+CURVE_AT: npt.NDArray[np.float64] = np.unique(np.concatenate([-_FAR, [0.0], _FAR, np.linspace(-8.013, 7.987, 65)]))
+"""Values at which activation functions are compared: dense where they bend, and as far as clippings may be."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layer:
@@ -55,6 +59,7 @@ class ReferenceTrace:
         weights: float32 array of each weight by (layer, weight).
         environment: Versions and platform that made the trace.
         notes: What a reader of the report must know, such as a changed dtype policy.
+        curves: What the activation function of a layer makes of ``CURVE_AT``, by the layer's report name.
     """
 
     layers: tuple[Layer, ...]
@@ -64,6 +69,7 @@ class ReferenceTrace:
     weights: Mapping[tuple[str, str], Array]
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    curves: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[int, ...]:

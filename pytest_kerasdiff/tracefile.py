@@ -1,7 +1,8 @@
 """The reference trace as a file: plain HDF5, written aside and renamed when complete.
 
-Layout: attribute ``header`` of the root (JSON: layers, outputs, environment, notes), datasets ``values/<number>`` and
-``weights/<position of the layer>/<position of the weight>``. Nothing is compressed: activations do not compress.
+Layout: dataset ``header`` (JSON: layers, outputs, environment, notes), datasets ``values/<number>``,
+``weights/<position in the header>`` and ``curves/<position in the header>``. Nothing is compressed: activations do not
+compress.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from pytest_kerasdiff.trace import Array, Layer, ReferenceTrace
 
-FORMAT = 1
+FORMAT = 2
 
 
 class TraceWriter:
@@ -46,6 +47,7 @@ class TraceWriter:
         weights: Mapping[tuple[str, str], Array],
         environment: Mapping[str, str],
         notes: Sequence[str],
+        curves: Mapping[str, Array],
     ) -> None:
         """Write the rest and put the file in place."""
         header = {
@@ -55,12 +57,14 @@ class TraceWriter:
             "weights": list(weights),
             "environment": dict(environment),
             "notes": list(notes),
+            "curves": list(curves),
         }
         # An attribute is limited to 64 KiB in the file's object header; a dataset is not.
         self._file.create_dataset("header", data=np.frombuffer(json.dumps(header).encode(), np.uint8))
-        group = self._file.create_group("weights")
-        for position, array in enumerate(weights.values()):
-            group.create_dataset(str(position), data=array)
+        for name, arrays in (("weights", weights), ("curves", curves)):
+            group = self._file.create_group(name)
+            for position, array in enumerate(arrays.values()):
+                group.create_dataset(str(position), data=array)
         self._file.close()
         os.replace(self._temporary, self._path)
 
@@ -99,4 +103,5 @@ def read(path: Path) -> ReferenceTrace:
         _Stored(file["weights"], {(la, w): str(i) for i, (la, w) in enumerate(header["weights"])}),
         header["environment"],
         tuple(header["notes"]),
+        _Stored(file["curves"], {name: str(i) for i, name in enumerate(header["curves"])}),
     )

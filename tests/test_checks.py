@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pytest_kerasdiff.checks import CHECKS, Subject, check_eps, check_hyper, check_weights, lets_changes_through
-from pytest_kerasdiff.trace import Array, ConstantData, Layer, Operation
+from pytest_kerasdiff.trace import CURVE_AT, Array, ConstantData, Layer, Operation
 
 RANDOM = np.random.default_rng(0)
 KERNEL = RANDOM.standard_normal((3, 5, 2, 4)).astype(np.float32)
@@ -133,28 +134,34 @@ class TestVouching:
 
 
 class TestHyper:
-    """Each pair is a Keras layer and a torch operation, right or wrong."""
+    """Each pair is the port's and Keras's activation function, right or wrong."""
 
     @pytest.mark.parametrize(
-        ("kind", "config", "op", "arguments", "cause"),
+        ("port", "keras", "expected"),
         [
-            ("Activation", {"activation": "relu"}, "relu", {}, ""),
-            ("Activation", {"activation": "relu"}, "hardtanh", {"min_val": 0.0, "max_val": 6.0}, "activation-slope"),
-            ("Conv2D", {"activation": "relu6"}, "clamp", {"min": 0, "max": 6}, ""),
-            ("Conv2D", {"activation": "relu6"}, "relu", {}, "activation-slope"),
-            ("ReLU", {"max_value": 6.0, "negative_slope": 0.0, "threshold": 0}, "relu6", {}, ""),
-            ("ReLU", {"max_value": None}, "clamp_min", {"min": 0}, ""),
-            ("LeakyReLU", {"alpha": 0.30000001192092896}, "leaky_relu", {"negative_slope": 0.3}, ""),
-            ("LeakyReLU", {"negative_slope": 0.3}, "leaky_relu", {"negative_slope": 0.01}, "activation-slope"),
-            ("Dense", {"activation": "relu"}, "mul", {}, ""),
+            (lambda x: np.maximum(x, 0), lambda x: np.clip(x, 0, None), ""),
+            (lambda x: np.clip(x, 0, 6), lambda x: np.maximum(x, 0), "at 6.2"),
+            (lambda x: np.maximum(x, 0.3 * x), lambda x: np.maximum(x, float(np.float32(0.3)) * x), ""),
+            (lambda x: np.maximum(x, 0.3 * x), lambda x: np.maximum(x, 0.2 * x), "at -0.01"),
+            (lambda x: np.clip(x, -1, 1), np.tanh, "at -0.0"),
+            (np.exp, np.exp, ""),
+            (lambda x: np.where(x < 0, np.nan, x), lambda x: np.maximum(x, 0), "at -0.01"),
         ],
     )
-    def test_rectifiers(
-        self, kind: str, config: dict[str, Any], op: str, arguments: dict[str, Any], cause: str
-    ) -> None:
-        made = subject(kind, {}, config=config)
-        last = Operation("act", op, "", "port.py:3", (0,), (), (1,), arguments)
-        assert check_hyper(dataclasses.replace(made, last=last))[0] == cause
+    def test_functions(self, port: Callable[[Array], Array], keras: Callable[[Array], Array], expected: str) -> None:
+        made = dataclasses.replace(subject("ReLU", {}), curves=(port(CURVE_AT), keras(CURVE_AT)))
+        cause, message = check_hyper(made)
+        assert cause == ("activation-kind" if expected else "")
+        assert message.startswith(expected or "equal")
+
+    def test_float32_is_compared_where_exp_is_finite(self) -> None:
+        values = CURVE_AT.astype(np.float32)
+        with np.errstate(over="ignore"):
+            softplus = np.log(1 + np.exp(values)), np.logaddexp(values, np.float32(0))
+        assert check_hyper(dataclasses.replace(subject("Dense", {}), curves=softplus))[0] == ""
+
+    def test_a_function_of_several_elements_is_left_to_the_activations(self) -> None:
+        assert check_hyper(subject("Dense", {}, config={"activation": "softmax"}))[0] == ""
 
 
 def test_collection_knows_which_layers_a_check_concerns() -> None:

@@ -31,6 +31,7 @@ class Alignment:
         methods: Position of a layer → "manifest", "weights" or "graph".
         main: Position of a layer → torch operation that stands for it in reports.
         folded: Layers whose weights are multiplied into another layer's, with that layer.
+        inside: Keras value inside a layer (a convolution before its activation) → torch value.
         partial: Layers whose last primitives (an activation) have no torch operation.
         keras: The Keras side as a graph.
         torch: The torch side as a graph.
@@ -43,6 +44,7 @@ class Alignment:
     methods: dict[int, str]
     main: dict[int, int]
     folded: dict[int, int]
+    inside: dict[int, int]
     partial: set[int]
     keras: Graph
     torch: Graph
@@ -188,8 +190,9 @@ def _result(
 ) -> Alignment:
     values = {v for layer in reference.layers for v in layer.outputs}
     pairs = {u: v for u, v in walk.pairs.items() if u in values}
+    inside = {u: v for u, v in walk.pairs.items() if u not in values}
     ties = [tie for tie in walk.ties if values.issuperset(tie.keras)]
-    result = Alignment(pairs, {}, {}, {}, {}, {}, set(), keras, torch, ties)
+    result = Alignment(pairs, {}, {}, {}, {}, {}, inside, set(), keras, torch, ties)
     together = {value: anchor for anchor in used for value in anchor.together}
     for position, (layer, chain) in enumerate(zip(reference.layers, chains, strict=True)):
         value = layer.outputs[0]
@@ -205,12 +208,12 @@ def _result(
                 result.main[position] = producer
         if not chain or value in pairs:
             continue
-        inside = [u for u in chain if u in together]
+        joined = [u for u in chain if u in together]
         if paired and value not in together:
             pairs[value] = walk.pairs[paired[-1]]  # judged without its last primitives
             result.partial.add(position)
-        elif inside:
-            anchor = together[inside[-1]]
+        elif joined:
+            anchor = together[joined[-1]]
             partner = keras.nodes[keras.producer[anchor.last]].owner
             result.computed_with[position] = partner
             if anchor.rounded:

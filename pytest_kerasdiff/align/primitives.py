@@ -85,6 +85,9 @@ _RECURRENT = frozenset(
 _ATTENTION = frozenset({"MultiHeadAttention", "Attention", "AdditiveAttention", "GroupQueryAttention"})
 
 
+_SAME_FUNCTION = {"swish": "silu", "hard_swish": "hard_silu", "exponential": "exp"}
+
+
 def activation_name(value: Any) -> str:
     """Name of an activation as configs state it: a name, or a serialised layer or function.
 
@@ -101,7 +104,7 @@ def activation_name(value: Any) -> str:
     name = str(value)
     if name in _ACTIVATION_LAYERS:
         return _ACTIVATION_LAYERS[name]
-    return {"swish": "silu"}.get(name.lower(), name.lower())
+    return _SAME_FUNCTION.get(name.lower(), name.lower())
 
 
 def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -177,6 +180,12 @@ def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
     ):
         return [("move", plain, ())]
     return [("opaque", name, weights)]
+
+
+def activation_of(class_name: str, config: Mapping[str, Any]) -> str | None:
+    """Name of the activation function that a layer ends with; None where it ends with none."""
+    kind, variant, _ = _parts(Layer("", class_name, config, (), ()))[-1]
+    return variant if kind == "act" else None
 
 
 def keras_graph(trace: ReferenceTrace) -> tuple[Graph, list[list[int]], dict[int, tuple[str, ...]]]:

@@ -87,6 +87,7 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, keras: ModuleTyp
             "keras_file_version": file.keras_version,
         },
         notes,
+        recording.curves,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pytest_kerasdiff.modelfile import numbered
-from pytest_kerasdiff.trace import Array, Layer
+from pytest_kerasdiff.trace import CURVE_AT, Array, Layer
 from pytest_kerasdiff.tracefile import TraceWriter
 
 
@@ -77,6 +77,8 @@ class Recorder:
         self.compiled: list[str] = []
         """Layers that TensorFlow has no CPU kernel for."""
         self.weights: dict[tuple[str, str], Array] = {}
+        self.curves: dict[str, Array] = {}
+        """What activation functions make of ``CURVE_AT``, by the layer's report name."""
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> list[int]:
         """Run the model on the probe inputs.
@@ -171,7 +173,38 @@ class Recorder:
         self.layers.append(
             Layer(name, type(layer).__name__, self._config(layer, args, kwargs), inputs, outputs, weights)
         )
+        curve = self._curve(layer, args, kwargs)
+        if curve is not None:
+            self.curves[name] = curve
         return result
+
+    def _curve(self, layer: Any, args: Any, kwargs: Any) -> Array | None:
+        """What a layer's activation function, or a layer that may be one, makes of ``CURVE_AT``.
+
+        Returns:
+            One value for each; None for what is no function of one element (softmax).
+        """
+        function = getattr(getattr(layer, "layer", layer), "activation", None)  # `layer`: TimeDistributed
+        if not callable(function):
+            if len(self._tensors((args, kwargs))) != 1 or list(getattr(layer, "weights", [])):
+                return None
+
+            def function(x: Any) -> Any:
+                given = (args, kwargs)
+                again = self._tf.nest.map_structure(lambda leaf: x if self._tf.is_tensor(leaf) else leaf, given)
+                return layer.call(*again[0], **again[1])
+
+        self._inside = layer
+        try:
+            probes = self._tf.constant(CURVE_AT.astype(self._keras.backend.floatx()))
+            row = np.asarray(function(probes[None, :]))
+            column = np.asarray(function(probes[:, None]))
+        except Exception:  # what another shape does not fit is no activation function
+            return None
+        finally:
+            self._inside = None
+        elementwise = row.shape == (1, probes.shape[0]) and column.shape == row.T.shape
+        return row[0] if elementwise and np.allclose(row.T, column, 1e-6, 0, equal_nan=True) else None
 
     def _copy(self, tensor: Any) -> Any:
         copied = self._tf.identity(tensor)

@@ -1,0 +1,59 @@
+"""Activation functions as tables of values: what both sides make of the same values, wherever the probes lie."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pytest_kerasdiff.align.alignment import Alignment
+from pytest_kerasdiff.trace import CURVE_AT, Array, Candidate, ReferenceTrace, ReplayError
+
+_NEAR = 30
+"""Largest value at which functions are compared in float32, where exp overflows at 89."""
+
+
+def both(
+    reference: ReferenceTrace, candidate: Candidate, alignment: Alignment, position: int
+) -> tuple[Array, Array] | None:
+    """What the port's and Keras's activation functions of a layer make of ``CURVE_AT``.
+
+    Returns:
+        (port, Keras); None where one of the two is no function of one element, or begins with no value of its own.
+    """
+    layer = reference.layers[position]
+    node, value = alignment.keras.node(layer.outputs[0]), alignment.pairs.get(layer.outputs[0])
+    if layer.name not in reference.curves or node is None or node.kind != "act" or value is None:
+        return None
+    source = alignment.inside.get(node.operands[0], alignment.torch_value(node.operands[0]))
+    port = None if source is None else _curve(candidate, alignment, source, value)
+    return None if port is None else (port, reference.curves[layer.name])
+
+
+def _curve(candidate: Candidate, alignment: Alignment, source: int, value: int) -> Array | None:
+    trace = candidate.trace
+    inside = alignment.torch.between([source], value)
+    steps = {alignment.torch.producer[v] for v in inside if v in alignment.torch.producer}
+    operands = {v for step in steps for v in trace.operations[step].inputs}
+    numbers = {number for step in steps for number in trace.operations[step].constants}
+    if (
+        not steps
+        or not operands <= inside | {source}
+        or any(trace.constants[n].origins or trace.constants[n].array.size > 1 for n in numbers)
+    ):
+        return None  # nothing to compare, or parameters take part
+    shape = (CURVE_AT.size, *(1 for _ in trace.shapes[source][1:]))
+    try:
+        found = candidate.run([value], {source: CURVE_AT.reshape(shape)})[value]
+    except (ReplayError, ValueError):
+        return None  # sizes are written into the operations
+    return found.ravel() if found.size == CURVE_AT.size else None
+
+
+def difference(port: Array, keras: Array) -> int | None:
+    """Position in ``CURVE_AT`` of the value nearest to 0 at which two functions differ; None where they are equal."""
+    in_float32 = np.float32 in (port.dtype, keras.dtype)
+    limit = (1e-4 if in_float32 else 1e-5) * np.maximum(1, np.abs(keras))
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(np.subtract(port, keras, dtype=np.float64))
+        same = (port == keras) | (distance <= limit) | (np.isnan(port) & np.isnan(keras))
+    wrong = np.flatnonzero(~same & ((np.abs(CURVE_AT) <= _NEAR) | (not in_float32)))
+    return int(wrong[np.argmin(np.abs(CURVE_AT[wrong]))]) if wrong.size else None
