@@ -95,10 +95,12 @@ class Judge:
         cumulative = self._cumulative()
         self.verdicts = [LayerVerdict() for _ in self._reference.layers]
         for position, layer in enumerate(self._reference.layers):
-            result = self.verdicts[position]
-            result.cumulative = cumulative.get(layer.outputs[0])
+            self.verdicts[position].cumulative = cumulative.get(layer.outputs[0])
         for position in range(len(self._reference.layers)):
             self._judge_alone(position)
+        for position, layer in enumerate(self._reference.layers):
+            for value in layer.outputs[1:]:
+                self._judge_further(position, value, cumulative.get(value))
         for position in range(len(self._reference.layers)):
             self._conclude(position)
         for keras_value, torch_value in zip(
@@ -152,10 +154,10 @@ class Judge:
     def _cumulative(self) -> dict[int, Error]:
         """Errors in the ordinary forward pass, compared one value at a time as the program runs."""
         wanted: dict[int, list[int]] = {}
-        for layer in self._reference.layers:
-            value = self.alignment.torch_value(layer.outputs[0])
-            if value is not None and self.layer_of[layer.outputs[0]] not in self.alignment.computed_with:
-                wanted.setdefault(value, []).append(layer.outputs[0])
+        for keras_value, position in self.layer_of.items():
+            value = self.alignment.torch_value(keras_value)
+            if value is not None and position not in self.alignment.computed_with:
+                wanted.setdefault(value, []).append(keras_value)
         errors: dict[int, Error] = {}
 
         def visit(torch_value: int, array: Array) -> None:
@@ -197,6 +199,18 @@ class Judge:
         result.isolated = self.alone(position, torch_value)
         self._miss_activation(position)
 
+    def _judge_further(self, position: int, keras_value: int, cumulative: Error | None) -> None:
+        """Judge a further output of a layer (a state, a half); the layer's errors are those of its worst output."""
+        result, torch_value = self.verdicts[position], self.alignment.torch_value(keras_value)
+        if position in self.alignment.computed_with or result.isolated is None or result.cumulative is None:
+            return
+        if torch_value is None or cumulative is None:
+            result.isolated = result.cumulative = None
+            result.reason = "no torch value was found for one of its outputs"
+            return
+        result.isolated = max(result.isolated, self.alone(position, torch_value, value=keras_value), key=_seriousness)
+        result.cumulative = max(result.cumulative, cumulative, key=_seriousness)
+
     def _miss_activation(self, position: int) -> None:
         """A layer whose activation has no torch operation is at fault even where these inputs do not show it."""
         result = self.verdicts[position]
@@ -220,15 +234,18 @@ class Judge:
                 return False
         return True
 
-    def alone(self, position: int, torch_value: int, ignoring: frozenset[int] = frozenset()) -> Error:
+    def alone(
+        self, position: int, torch_value: int, ignoring: frozenset[int] = frozenset(), value: int | None = None
+    ) -> Error:
         """Error of a layer's operations on Keras's inputs.
 
         Args:
             position: The layer.
             torch_value: The torch value to judge as its output.
             ignoring: Positions of layers whose values are computed by the port, not taken from Keras.
+            value: Which output of the layer it is; the first where nothing is said.
         """
-        layer = self._reference.layers[position]
+        value = self._reference.layers[position].outputs[0] if value is None else value
         sources = self._sources(position, torch_value, ignoring)
         inside = self.alignment.torch.between(sources, torch_value)
         needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
@@ -236,9 +253,9 @@ class Judge:
             given = {v: self._for_torch(sources[v], v) for v in needed}
             array = self.candidate.run([torch_value], given)[torch_value]
         except (AxesError, ReplayError, ValueError) as error:
-            scale = verdict.scale_of(self._reference.values[layer.outputs[0]])
+            scale = verdict.scale_of(self._reference.values[value])
             return verdict.failed(f"cannot run on Keras's input: {error}", scale)
-        return self._compare(layer.outputs[0], torch_value, array)
+        return self._compare(value, torch_value, array)
 
     def inside(self, position: int, torch_value: int, ignoring: frozenset[int]) -> set[int]:
         """Torch values that ``alone`` computes."""

@@ -30,7 +30,7 @@ class Layer:
         class_name: Keras class.
         config: The layer's config as the file states it.
         inputs: Values it took that depend on the model's input, in order.
-        outputs: Values it gave, in order.
+        outputs: Values it gave that another layer or the model takes, in order.
         weights: Names of its weights in Keras's order; the arrays are in ``ReferenceTrace.weights``.
     """
 

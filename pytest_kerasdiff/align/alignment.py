@@ -104,7 +104,10 @@ def align(
     by_weights = known.consistent(by_weights, keras, torch)
     all_anchors = sorted([*stated, *by_weights], key=lambda a: keras.order(a.last))
     for anchor in all_anchors:
-        walk.commit(anchor.last, anchor.value, anchor.method)
+        if anchor.seats:
+            walk.leave_open(anchor.last, anchor.value, anchor.core, anchor.seats)
+        else:
+            walk.commit(anchor.last, anchor.value, anchor.method)
     for anchor in all_anchors:
         node = keras.node(anchor.first)
         if node is not None:
@@ -112,6 +115,9 @@ def align(
     for keras_value, torch_value in outputs:
         if walk.pairs.get(keras_value) != torch_value:
             walk.align([keras_value], [torch_value])
+    for anchor in all_anchors:
+        if anchor.last not in walk.pairs:  # nothing that was found takes its output
+            walk.commit(anchor.last, anchor.value, anchor.method)
     return _result(reference, keras, torch, chains, walk, all_anchors, outputs)
 
 
@@ -194,6 +200,7 @@ def _result(
     ties = [tie for tie in walk.ties if values.issuperset(tie.keras)]
     result = Alignment(pairs, {}, {}, {}, {}, {}, inside, set(), keras, torch, ties)
     together = {value: anchor for anchor in used for value in anchor.together}
+    holders = {anchor.last: anchor.value for anchor in used if anchor.seats}
     for position, (layer, chain) in enumerate(zip(reference.layers, chains, strict=True)):
         value = layer.outputs[0]
         result.methods[position] = _method(walk, chain)
@@ -203,7 +210,7 @@ def _result(
                 (u for u in paired if (n := torch.node(walk.pairs[u])) and n.kind in known.MAIN_KINDS | {"norm"}),
                 paired[0],
             )
-            producer = torch.producer.get(walk.pairs[heavy])
+            producer = torch.producer.get(holders.get(heavy, walk.pairs[heavy]))
             if producer is not None:
                 result.main[position] = producer
         if not chain or value in pairs:

@@ -17,6 +17,8 @@ MAIN_KINDS = frozenset({"conv", "linear", "matmul", "embedding"})
 """Operations that hold a kernel or a table."""
 _JOINING = frozenset({"move", "identity", "concat", "add", "mul", "affine", "maximum", "opaque"})
 _REGION_KINDS = frozenset({"rnn", "attention", "opaque"})
+_APART = MAIN_KINDS | {"rnn", "attention", "norm", "upsample"}
+"""Kinds that are no last part of a recurrent layer: what follows it begins with them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Anchor:
         method: "manifest" or "weights".
         together: Keras primitives that are computed with the last and have no value of their own.
         rounded: Their weights are multiplied into the last one's, so that the product is rounded to float32.
+        core: Torch values that are certainly inside, where ``value`` is one of several that may be the layer's output.
+        seats: Those that may be: what takes the layer's output in both graphs decides which one is.
     """
 
     first: int
@@ -40,6 +44,8 @@ class Anchor:
     method: str
     together: tuple[int, ...] = ()
     rounded: bool = False
+    core: frozenset[int] = frozenset()
+    seats: frozenset[int] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ def from_weights(sides: Sides) -> list[Anchor]:
             region = _region(node.kind, steps, claims, sizes, torch, sides.candidate)
         if region:
             found.append((value, region))
-    return [_seated(a, reference, sides.candidate, keras, torch) for a in _merge_claims(found, keras, torch)]
+    return [_seated(a, sides) for a in _merge_claims(found, keras, torch)]
 
 
 def _same_call(value: int, calls: Sequence[int], steps: Sequence[int], keras: Graph, torch: Graph) -> set[int]:
@@ -169,11 +175,11 @@ def _with_sink(steps: Sequence[int], torch: Graph, join: bool) -> set[int]:
     sink = max(steps)
     result = torch.nodes[sink].outputs[0]
     others = [torch.nodes[step].outputs[0] for step in steps if step != sink]
-    if all(torch.is_ancestor(value, result) for value in others):
+    if all(torch.leads_to(value, result) for value in others):
         return set(steps)
     for i in range(sink + 1, len(torch.nodes)) if join else ():
         value = torch.nodes[i].outputs[0]
-        if torch.is_ancestor(result, value) and all(torch.is_ancestor(other, value) for other in others):
+        if torch.leads_to(result, value) and all(torch.leads_to(other, value) for other in others):
             return {*steps, i}
     return set()
 
@@ -203,15 +209,18 @@ def _merge_claims(found: Sequence[tuple[int, set[int]]], keras: Graph, torch: Gr
     return anchors
 
 
-def _seated(anchor: Anchor, reference: ReferenceTrace, candidate: CandidateTrace, keras: Graph, torch: Graph) -> Anchor:
+def _seated(anchor: Anchor, sides: Sides) -> Anchor:
     """Move an anchor to the value that is the layer's output.
 
-    The last step taken out, steps stacked, halves joined, a transposed convolution or a padded one cropped: it is the
-    first value of the layer's size that comes from the operations' outputs by such steps alone.
+    Heads joined, a transposed convolution or a padded one cropped: it is the first value of the layer's size that comes
+    from the operations' outputs by such steps alone. A recurrent layer may end in many ways: its anchor is left open.
     """
+    reference, candidate, keras, torch = sides.reference, sides.candidate, sides.keras, sides.torch
     node = keras.node(anchor.last)
     if node is None or node.kind not in ("rnn", "attention", "conv", "linear"):
         return anchor
+    if node.kind == "rnn":
+        return _open(anchor, sides)
     shape = reference.shapes[reference.layers[node.owner].outputs[0]]
     size = math.prod(shape)
     if node.kind in ("conv", "linear"):
@@ -227,6 +236,23 @@ def _seated(anchor: Anchor, reference: ReferenceTrace, candidate: CandidateTrace
                 if math.prod(candidate.shapes[value]) == size:
                     return dataclasses.replace(anchor, value=value)
     return anchor
+
+
+def _open(anchor: Anchor, sides: Sides) -> Anchor:
+    """Leave open which value is a recurrent layer's output.
+
+    The last step taken out, steps stacked, halves added, the gates of the last step: everything that is computed from
+    the operations that hold the weights, up to the next operation with weights.
+    """
+    torch = sides.torch
+    inside = {i for v in torch.between(anchor.sources, anchor.value) if (i := torch.producer.get(v)) is not None}
+    core = frozenset(v for i in inside for v in torch.nodes[i].outputs)
+    reached = set(core)
+    for i in range(min(inside), len(torch.nodes)):
+        node = torch.nodes[i]
+        if node.kind not in _APART and not sides.claims.of_operation[i] and reached.intersection(node.operands):
+            reached.update(node.outputs)
+    return dataclasses.replace(anchor, core=core, seats=frozenset(reached))
 
 
 def _cropped(anchor: Anchor, shape: tuple[int, ...], candidate: CandidateTrace, torch: Graph) -> Anchor:
@@ -247,8 +273,8 @@ def sources(torch: Graph, steps: set[int]) -> tuple[int, ...]:
         for i in range(min(steps), max(steps) + 1)
         if i in steps
         or (
-            torch.is_ancestor(torch.nodes[i].outputs[0], sink)
-            and any(torch.is_ancestor(torch.nodes[s].outputs[0], torch.nodes[i].outputs[0]) for s in steps)
+            torch.leads_to(torch.nodes[i].outputs[0], sink)
+            and any(torch.leads_to(torch.nodes[s].outputs[0], torch.nodes[i].outputs[0]) for s in steps)
         )
     }
     given = {value for i in inside for value in torch.nodes[i].outputs}
@@ -270,10 +296,8 @@ def consistent(anchors: Sequence[Anchor], keras: Graph, torch: Graph) -> list[An
     for i, a in enumerate(anchors):
         for j in range(i + 1, n):
             b = anchors[j]
-            agree = keras.is_ancestor(a.last, b.last) == torch.is_ancestor(a.value, b.value) and keras.is_ancestor(
-                b.last, a.last
-            ) == torch.is_ancestor(b.value, a.value)
-            conflict[i, j] = conflict[j, i] = not agree
+            agree = [keras.leads_to(x.last, y.last) == torch.leads_to(x.value, y.value) for x, y in ((a, b), (b, a))]
+            conflict[i, j] = conflict[j, i] = not all(agree)
     alive = np.ones(n, bool)
     while True:
         counts = (conflict & alive).sum(axis=1) * alive

@@ -67,6 +67,11 @@ class Graph:
         """Whether ``later`` is computed from ``earlier``."""
         return bool(self._ancestors[later] >> earlier & 1)
 
+    def leads_to(self, earlier: int, later: int) -> bool:
+        """Whether ``later`` is computed from ``earlier``, or from what else its node gives (a state, an index)."""
+        node = self.node(earlier)
+        return any(self.is_ancestor(value, later) for value in (node.outputs if node is not None else (earlier,)))
+
     def ancestors(self, value: int) -> set[int]:
         """All values that ``value`` is computed from."""
         mask, found = self._ancestors[value], set()

@@ -187,8 +187,10 @@ class Layouts:
             )
         if kind == "concat":
             return self._concat_rule(operation, ins, shape)
-        if kind == "rnn" and number == 0 and n == len(first):
+        if kind == "rnn" and n == len(first) and (number == 0 or n == 2):
             return (*first[:-1], new(n - 1))
+        if kind == "rnn" and n == len(first) == 3:  # states: (layer and direction, batch, unit)
+            return (new(0), first[0 if operation.arguments.get("batch_first") else 1], new(2))
         if kind == "embedding" and n == len(first) + 1:
             return (*first, new(n - 1))
         if kind == "attention" and n == len(first):

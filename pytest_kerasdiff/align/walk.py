@@ -114,6 +114,10 @@ class Walk:
         self.ties: list[Tie] = []
         """What the graphs leave open, in the order found."""
         self._chosen = dict(chosen or {})
+        self.seats: dict[int, frozenset[int]] = {}
+        """Keras value → torch values that may be it; the first that a consumer of it takes is."""
+        self.inside: set[int] = set()
+        """Torch values inside the operations of a layer, which no other layer can be."""
         self._dominators = _dominators(torch)
         self._memo: dict[State, tuple[float, tuple[object, ...]]] = {}
         self._busy: set[State] = set()
@@ -124,6 +128,13 @@ class Walk:
         self.taken.setdefault(torch_value, keras_value)
         self.methods[keras_value] = method
 
+    def leave_open(self, keras_value: int, torch_value: int, core: frozenset[int], seats: frozenset[int]) -> None:
+        """Say what a layer's outputs may be, of which ``torch_value`` is the likeliest, without making a wall."""
+        node = self.keras.node(keras_value)
+        self.seats.update(dict.fromkeys(node.outputs if node is not None else [keras_value], seats))
+        self.inside |= core
+        self.taken.setdefault(torch_value, keras_value)
+
     def align(self, keras_values: Sequence[int], torch_values: Sequence[int], *, ordered: bool = True) -> None:
         """Pair everything between these values and the walls above them, and commit it."""
         self._memo.clear()
@@ -131,6 +142,7 @@ class Walk:
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 20 * depth + 1000))
         _, states = self._match(tuple(keras_values), tuple(torch_values), ordered)
         found: dict[int, int] = {}
+        seated: dict[int, int] = {}
         pending, seen = list(states), set()
         if not ordered:
             self._note_tie(states)
@@ -145,12 +157,16 @@ class Walk:
                 node = self.keras.node(state[0])
                 if node is not None and node.kind in _MERGES - _ORDERED:
                     self._note_tie(following)  # type: ignore[arg-type]
+            elif action == "seat":
+                seated.setdefault(*state)
             elif action == "skip keras" and state[0] not in self.aliases:
                 self.aliases[state[0]] = following[0][0]  # type: ignore[index]
             pending += following  # type: ignore[arg-type]
         for keras_value, torch_value in found.items():
             self.commit(keras_value, torch_value, "graph")
             self.aliases.pop(keras_value, None)
+        for keras_value, torch_value in seated.items():
+            self.commit(keras_value, torch_value, "weights")
 
     def _note_tie(self, states: Sequence[State]) -> None:
         """Note which of these operands would fit each other's place equally well."""
@@ -172,7 +188,7 @@ class Walk:
             one is not None
             and other is not None
             and (one.kind, one.variant) == (other.kind, other.variant)
-            and not {first, second} & self.pairs.keys()
+            and not {first, second} & {*self.pairs, *self.seats}
         )
 
     # -- prices ------------------------------------------------------------------------------------------------------
@@ -188,8 +204,11 @@ class Walk:
             return 0.0, ("wall",)
         if self._chosen.get(u, v) != v and v in self._chosen.values():
             return _LOST, ("lost",)
+        if u not in self.pairs and v in self.seats.get(u, ()):
+            return 0.0, ("seat",)
         best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
-        u_free, v_free = u not in self.pairs, v not in self.taken
+        u_free = u not in self.pairs and u not in self.seats
+        v_free = v not in self.taken and v not in self.inside
         keras_node, torch_node = self.keras.node(u), self.torch.node(v)
         if u_free and v_free and keras_node is not None and torch_node is not None:
             best = min(best, self._pair(keras_node, torch_node), key=_price)
@@ -265,7 +284,9 @@ class Walk:
                 break
             inside = self.torch.between([source], v)
             nodes = [n for n in (self.torch.node(x) for x in inside) if n is not None]
-            if any(x in self.taken for x in inside) or (not hidden_allowed and not all(map(_is_light, nodes))):
+            if any(x in self.taken or x in self.inside for x in inside) or (
+                not hidden_allowed and not all(map(_is_light, nodes))
+            ):
                 break
             if keras_node.variant and any((n.kind, n.variant) == (keras_node.kind, keras_node.variant) for n in nodes):
                 break  # one of them is the operation itself, the others are extra

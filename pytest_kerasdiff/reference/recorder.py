@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -106,7 +107,16 @@ class Recorder:
         numbers = [self._known(tensor) for tensor in self._tensors(result)]
         if None in numbers:
             raise ValueError("an output of the model is not the output of any of its layers")
-        return [number for number in numbers if number is not None]
+        outputs = [number for number in numbers if number is not None]
+        self._drop_unused(outputs)
+        return outputs
+
+    def _drop_unused(self, model_outputs: Sequence[int]) -> None:
+        """Keep of each layer the outputs that another layer or the model takes: a port need not compute the others."""
+        used = {value for layer in self.layers for value in layer.inputs} | set(model_outputs)
+        for i, layer in enumerate(self.layers):
+            outputs = tuple(value for value in layer.outputs if value in used)
+            self.layers[i] = dataclasses.replace(layer, outputs=outputs or layer.outputs[:1])
 
     def _structured(self, names: Sequence[str], tensors: Sequence[Any]) -> Any:
         struct = getattr(self._model, "_inputs_struct", None) or getattr(self._model, "_nested_inputs", None)
