@@ -179,6 +179,10 @@ class Layouts:
             return (first[0], new(1), *(resized(first[d], shape[d], self._fresh) for d in range(2, n)))
         if kind in ("pool", "pad", "upsample"):
             return self._window_rule(operation, first, first_shape, shape)
+        if operation.op in operations.FACTORS:  # what is added to the product, or masks it, names no axis
+            factors = [operation.arguments.get(name) for name in operations.FACTORS[operation.op]]
+            ins = [self._resolved(self.torch[v.index]) for v in factors if isinstance(v, Value)] or ins
+            first = ins[0]
         if kind == "linear":
             return self._product_rule(operation, first, shape)
         if kind == "move":

@@ -35,6 +35,7 @@ _table(
 )
 _table("act", "softshrink", "soft_shrink")
 _table("act", "hardshrink", "hard_shrink")
+_table("act", "triu tril")
 _table("act", "hardtanh clamp clamp_min clamp_max relu6 clip", "relu")
 _table("act", "hardsigmoid", "hard_sigmoid")
 _table("act", "hardswish", "hard_silu")
@@ -109,6 +110,15 @@ _TWO_SIDED = {
     "lerp": "add",
 }
 _PRODUCTS = frozenset({"matmul", "mm", "bmm", "mv", "dot", "einsum", "tensordot"})
+FACTORS = {
+    "linear": ("input", "weight"),
+    "addmm": ("mat1", "mat2"),
+    "addmv": ("mat", "vec"),
+    "baddbmm": ("batch1", "batch2"),
+    "addbmm": ("batch1", "batch2"),
+    "scaled_dot_product_attention": ("query", "key", "value"),
+}
+"""Products whose arguments are not all factors: the names of those that are."""
 
 ELEMENTWISE = frozenset({"act", "affine", "add", "sub", "mul", "div", "maximum", "minimum", "identity"})
 """Kinds whose result has the axes of their operands."""
@@ -137,8 +147,8 @@ def kind(operation: Operation) -> tuple[str, str]:
         return (joined, "") if several else ("affine", {"sub": "add", "div": "mul"}.get(joined, joined))
     if op in _PRODUCTS:
         return ("matmul", "") if several else ("linear", "")
-    if op in ("linear", "addmm") and several and isinstance(arguments.get("weight", arguments.get("mat2")), Value):
-        return "matmul", ""
+    if op in FACTORS and all(isinstance(arguments.get(name), Value) for name in FACTORS[op]):
+        return ("matmul", "") if _KINDS[op][0] == "linear" else _KINDS[op]
     if op.startswith(("conv",)) and arguments.get("transposed"):
         return "conv", "transpose"
     if op in _KINDS:

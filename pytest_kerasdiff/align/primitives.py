@@ -134,7 +134,8 @@ def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
     if name in _NORMS:
         return [("norm", "", weights)]
     if name in _ATTENTION:
-        return [("attention", "", weights)]
+        # A scale, multiplied into the scores, tells neither where the operations begin nor where they end.
+        return [("attention", "", weights if name in ("MultiHeadAttention", "GroupQueryAttention") else ())]
     if name == "Rescaling":
         done = [
             step for step, key, none in (("mul", "scale", 1), ("add", "offset", 0)) if config.get(key, none) != none

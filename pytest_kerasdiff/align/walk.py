@@ -43,14 +43,13 @@ _SKIP_KERAS = {
 }
 _HEAVY = frozenset({"conv", "linear", "matmul", "rnn", "attention", "embedding"})
 _MERGES = frozenset({"add", "sub", "mul", "div", "average", "maximum", "minimum", "concat", "matmul"})
-_ORDERED = frozenset({"sub", "div", "concat", "matmul"})
+_ORDERED = frozenset({"sub", "div", "concat", "matmul", "attention"})
 
 # What a Keras primitive may be written as, at which price, when the kinds differ.
 _CROSS = {
     ("linear", "conv"): 0.3,
     ("conv", "linear"): 0.3,
     ("linear", "matmul"): 0.5,
-    ("attention", "matmul"): 0.8,
     ("crop", "move"): 0.05,
     ("upsample", "move"): 0.5,
     ("norm", "affine"): 0.6,
@@ -241,6 +240,8 @@ class Walk:
 
     def _operands(self, keras_node: Node, torch_node: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Operands of both, chains of the same operation opened on the side that takes fewer at once."""
+        if keras_node.kind == torch_node.kind == "attention":
+            return _query_key_value(keras_node.operands), torch_node.operands[:3]
         mine, theirs = list(keras_node.operands), list(torch_node.operands)
         _open(mine, len(theirs), self.keras, keras_node.kind)
         _open(theirs, len(mine), self.torch, torch_node.kind)
@@ -249,6 +250,8 @@ class Walk:
     def _composite(self, u: int, v: int, keras_node: Node, torch_node: Node) -> tuple[float, tuple[object, ...]]:
         """One Keras primitive as several operations: ``x * sigmoid(x)``, ``(a + b) / 2``, a hand-written softmax."""
         best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
+        if keras_node.kind == "attention" and torch_node.kind == "matmul":
+            return self._attention(keras_node, torch_node)
         if keras_node.kind == "matmul" and torch_node.kind == "pool":  # a dot product as (a * b).sum()
             product = self.torch.node(torch_node.operands[0])
             if product is not None and product.kind == "mul" and product.outputs[0] not in self.taken:
@@ -296,6 +299,37 @@ class Walk:
             cost = 0.4 + 0.15 * steps + self._cost(keras_node.operands[0], source)[0]
             best = min(best, (cost, ("pair", (keras_node.operands[0], source))), key=_price)
         return best
+
+    def _attention(self, keras_node: Node, torch_node: Node) -> tuple[float, tuple[object, ...]]:
+        """Attention written out: values times what light operations (a softmax) make of the scores.
+
+        Scores are the nearest product of queries and keys before that, or else the nearest join (their sum).
+        """
+        best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
+        for weights, values in itertools.permutations(torch_node.operands, 2):
+            scores = self._scores(weights)
+            if scores is not None:
+                cost, states = self._match(_query_key_value(keras_node.operands), (*scores.operands, values), True)
+                best = min(best, (0.4 + cost, ("pair", *states)), key=_price)
+        return best
+
+    def _scores(self, value: int) -> Node | None:
+        """The node that first brings queries and keys together, looked for through light operations only."""
+        joins: list[Node] = []
+        pending, seen = [value], set()
+        while pending:
+            value = pending.pop(0)
+            node = self.torch.node(value)
+            if value in seen or value in self.taken or node is None:
+                continue
+            seen.add(value)
+            if node.kind == "matmul":
+                return node
+            if len(set(node.operands)) > 1 and node.kind in _MERGES:
+                joins.append(node)
+            if _is_light(node):
+                pending += node.operands
+        return joins[0] if joins else None
 
     def _match(
         self, keras_values: tuple[int, ...], torch_values: tuple[int, ...], ordered: bool
@@ -391,6 +425,12 @@ def pair_price(keras_node: Node, torch_node: Node) -> float:
 def _is_light(node: Node) -> bool:
     """Whether an operation may be a part of a hand-written activation or normalisation; a reduction may."""
     return node.kind in ELEMENTWISE | {"move"} or (node.kind == "pool" and node.variant.endswith("_global"))
+
+
+def _query_key_value(operands: Sequence[int]) -> tuple[int, int, int]:
+    """Operands of a Keras attention layer, which are query and value, and the key where it is another tensor."""
+    query, value, *key = (*operands, *operands)[: max(2, len(operands))]
+    return query, key[0] if key else value, value
 
 
 def _open(operands: list[int], count: int, graph: Graph, kind: str) -> None:
