@@ -200,7 +200,7 @@ class Recorder:
                 return None
 
             def function(x: Any) -> Any:
-                given = (args, kwargs)
+                given = (args, {k: v for k, v in kwargs.items() if k != "training"})  # not every call() takes it
                 again = self._tf.nest.map_structure(lambda leaf: x if self._tf.is_tensor(leaf) else leaf, given)
                 return layer.call(*again[0], **again[1])
 

@@ -354,7 +354,7 @@ CASES = [
             {
                 "eps": wrong(lambda w: Nested(w, "eps"), "body/norm", "body/norm:eps"),
                 "relu_missing": wrong(lambda w: Nested(w, "relu_missing"), "stem/relu"),
-                "relu_for_tanh": wrong(lambda w: Nested(w, "relu_for_tanh"), "head/hidden"),
+                "relu_for_tanh": wrong(lambda w: Nested(w, "relu_for_tanh"), "head/hidden", "head/hidden:hyper"),
             },
             suffix=suffix,
         )
