@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_kerasdiff import verdict
 from pytest_kerasdiff.align.alignment import Alignment, outputs_in_order
-from pytest_kerasdiff.align.axes import Axes, AxesError, rearrange
+from pytest_kerasdiff.align.axes import Axes, AxesError, rearrange, without_units
 from pytest_kerasdiff.align.layouts import Layouts
 from pytest_kerasdiff.feeding import Layout
 from pytest_kerasdiff.manifest import Manifest
@@ -147,9 +147,9 @@ class Judge:
     def _output_order_fits(self, keras_value: int, torch_value: int) -> bool:
         """Whether the model's output has Keras's order of axes, or channels first; what uses it expects no other."""
         want, have = self.layouts.keras[keras_value], self.layouts.resolved(torch_value)
-        flat = _order(want)
+        flat = _order(without_units(want, have))
         moved = [flat[0], flat[-1], *flat[1:-1]] if len(flat) > 2 else flat
-        return _order(have) in (flat, moved) or len(have) != len(want)
+        return _order(without_units(have, want)) in (flat, moved) or len(have) != len(want)
 
     def _cumulative(self) -> dict[int, Error]:
         """Errors in the ordinary forward pass, compared one value at a time as the program runs."""

@@ -34,12 +34,24 @@ def whole(name: str, size: int) -> Dimension:
 def resized(dimension: Dimension, size: int, fresh: Callable[[], str]) -> Dimension:
     """The dimension after a window (convolution, pooling, padding, a crop) has run along it.
 
-    Its name stays, so that a layer that pads and one that does not agree on what the axis is; what was a part of an
-    axis, or several, becomes an axis of its own with a name that both sides derive alike.
+    Its name stays, so that a layer that pads and one that does not agree on what the axis is, also where a single
+    position is left; what was a part of an axis, or several, becomes an axis of its own with a name that both sides
+    derive alike.
     """
     if not dimension:
         return whole(fresh(), size)
-    return whole(window_name(dimension), size)
+    return ((window_name(dimension), 1, size),)
+
+
+def is_unit(dimension: Dimension) -> bool:
+    """Whether a dimension has one position only."""
+    return all(size == 1 for _, _, size in dimension)
+
+
+def without_units(axes: Axes, other: Axes) -> Axes:
+    """The axes without those of a single position that the other side does not name: a movement may have lost them."""
+    known = names(other)
+    return tuple(tuple(part for part in dimension if part[2] != 1 or part[0] in known) for dimension in axes)
 
 
 def window_name(dimension: Dimension) -> str:
@@ -64,6 +76,7 @@ def rearrange(array: Array, have: Axes, want: Axes) -> Array:
         return array
     have = _with_sizes(have, array.shape)
     want = _with_sizes_of(want, have)
+    have, want = without_units(have, want), without_units(want, have)
     bounds = _bounds(have, want)
     from_parts = [part for dimension in have for piece in dimension for part in _split(piece, bounds)]
     sizes = {(name, stride): size for name, stride, size in from_parts}

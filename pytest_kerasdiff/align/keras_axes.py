@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_kerasdiff.align.axes import Axes, Dimension, decode, resized, whole
+from pytest_kerasdiff.align.axes import Axes, Dimension, decode, is_unit, resized, whole
 from pytest_kerasdiff.align.primitives import IDENTITIES
 from pytest_kerasdiff.trace import ReferenceTrace
 
@@ -79,7 +79,7 @@ def _keras_rule(
     if "Global" in kind and "Pool" in kind:
         source = 1 if config.get("data_format") == "channels_first" else len(first) - 1
         if same_rank:
-            return tuple(first[d] if d in (0, source) else () for d in range(n))
+            return tuple(first[d] if d in (0, source) else resized(first[d], 1, fresh) for d in range(n))
         return (first[0], first[source])
     if kind == "Dense" and same_rank:
         return (*first[:-1], new(n - 1))
@@ -103,7 +103,7 @@ def _keras_rule(
 
 def _widest(dimensions: Sequence[Dimension]) -> Dimension:
     """Of the same dimension of several operands, one that is not broadcast."""
-    return next((d for d in dimensions if d), ())
+    return next((d for d in dimensions if not is_unit(d)), dimensions[0])
 
 
 def _keras_movement(

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from pytest_kerasdiff.align import operations
-from pytest_kerasdiff.align.axes import Axes, AxesError, Dimension, decode, names, rearrange, resized, whole
+from pytest_kerasdiff.align.axes import (
+    Axes,
+    AxesError,
+    Dimension,
+    decode,
+    is_unit,
+    names,
+    rearrange,
+    resized,
+    whole,
+    without_units,
+)
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.trace import Array, Candidate, Operation, ReferenceTrace, ReplayError, Value
 
@@ -54,7 +65,8 @@ class Layouts:
             dropped = frozenset().union(*(self._dropped.get(v, frozenset()) for v in operation.inputs))
             if operation.op in ("select", "unbind"):
                 axes = self._resolved(self.torch[operation.inputs[0]])
-                dropped |= names((axes[int(operation.arguments.get("dim", 0)) % len(axes)],)) if axes else set()
+                taken = axes[int(operation.arguments.get("dim", 0)) % len(axes)] if axes else ()
+                dropped |= set() if is_unit(taken) else names((taken,))
             for number, value in enumerate(operation.outputs):
                 self._dropped[value] = dropped
                 self.torch[value] = self._rule(operation, kind, number, value, shapes)
@@ -110,8 +122,8 @@ class Layouts:
     def _meet(self, torch_value: int, keras_value: int, kind: str) -> None:
         """Bind the new names of a torch value to the axes of its Keras partner."""
         have, want = self._resolved(self.torch[torch_value]), self.keras[keras_value]
-        mine = [d for d in have if d and not names((d,)) & names(want)]
-        theirs = [d for d in want if d and not names((d,)) & names(have)]
+        mine = [d for d in have if not is_unit(d) and not names((d,)) & names(want)]
+        theirs = [d for d in want if not is_unit(d) and not names((d,)) & names(have)]
         if len(mine) == len(theirs):
             theirs = _by_size(mine, theirs)
             for own, other in zip(mine, theirs, strict=True):
@@ -133,7 +145,7 @@ class Layouts:
         want, shape = self.keras[keras_value], self._candidate.trace.shapes[torch_value]
         keras_shape = self._reference.shapes[keras_value]
         if len(shape) != len(want):
-            flat = [d for d in want if d]
+            flat = [d for d in want if not is_unit(d)]
             squeezed = [s for s in shape if s != 1]
             if [int(np.prod([p[2] for p in d])) for d in flat] == squeezed:
                 rest = iter(flat)
@@ -333,7 +345,7 @@ def _size(dimension: Dimension) -> int:
 
 def _compatible(have: Axes, want: Axes) -> bool:
     """Whether the two speak of the same axes, sizes aside."""
-    if names(have) != names(want):
+    if names(without_units(have, want)) != names(without_units(want, have)):
         return False
     try:
         shape = [int(np.prod([p[2] for p in d], dtype=int)) for d in want]

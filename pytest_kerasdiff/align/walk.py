@@ -263,7 +263,8 @@ class Walk:
                 cost, states = self._match(keras_node.operands, stacked.operands, False)
                 if cost < best[0]:
                     return 0.3 + cost, ("pair", *states)
-        if keras_node.kind in _MERGES and torch_node.kind == "affine":
+        scaled = keras_node.kind in _MERGES or (keras_node.kind, keras_node.variant) == ("pool", "avg")
+        if scaled and torch_node.kind == "affine":  # a sum divided by a number, a window's sum by how much it covers
             inner, steps = torch_node, 0
             while inner is not None and inner.kind in ("affine", "move") and steps < 4:
                 steps += 1
