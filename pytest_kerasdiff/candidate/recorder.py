@@ -21,6 +21,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pytest_kerasdiff.candidate import stacks
 from pytest_kerasdiff.candidate.program import Instruction, Program, overlay
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Operation, Value
@@ -105,6 +106,8 @@ class Recording:
 
     def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one operation and record it."""
+        if stacks.is_stack(func, args):
+            return stacks.run(func, args, lambda func, args: self.operation(func, args, {}))
         args, kwargs = pytree.tree_map(self._argument, (args, kwargs))
         op = func._schema.name.split("::")[-1]
         # Reading may add steps (see _current), and a write destroys what memory held: both come before the call.
