@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -169,7 +170,7 @@ class Recorder:
             return result
 
     def _step(self, path: str, layer: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        taken = self._tensors((args, kwargs))
+        taken = self._tensors(_in_order(layer, args, kwargs))
         same = {id(tensor) for tensor in taken}
         # Dropout and linear activations return the very tensor they were given; a value needs an identity of its own.
         result = self._tf.nest.map_structure(lambda t: self._copy(t) if id(t) in same else t, result)
@@ -268,6 +269,14 @@ class Recorder:
             self._numbers[id(tensor)] = (weakref.ref(tensor), number)
         self._writer.add_value(number, np.asarray(tensor))
         return number
+
+
+def _in_order(layer: Any, args: Any, kwargs: Any) -> list[Any]:
+    """Arguments of a call in the order of the layer's parameters, however the call named them."""
+    try:
+        return list(inspect.signature(layer.call).bind(*args, **kwargs).arguments.values())
+    except (AttributeError, TypeError, ValueError):  # `training`, which some layers take in __call__ only
+        return [*args, *kwargs.values()]
 
 
 def _short_names(paths: list[str]) -> list[str]:
