@@ -16,6 +16,7 @@ from pytest_kerasdiff.trace import CandidateTrace, ReferenceTrace
 MAIN_KINDS = frozenset({"conv", "linear", "matmul", "embedding"})
 """Operations that hold a kernel or a table."""
 _JOINING = frozenset({"move", "identity", "concat", "add", "mul", "affine", "maximum", "opaque"})
+_HEAVY = MAIN_KINDS | {"rnn", "attention"}
 _REGION_KINDS = frozenset({"rnn", "attention", "opaque"})
 _APART = MAIN_KINDS | {"rnn", "attention", "norm", "upsample"}
 """Kinds that are no last part of a recurrent layer: what follows it begins with them."""
@@ -289,7 +290,8 @@ def sources(torch: Graph, steps: set[int]) -> tuple[int, ...]:
 def consistent(anchors: Sequence[Anchor], keras: Graph, torch: Graph) -> list[Anchor]:
     """Drop anchors that contradict the others: "is computed from" must agree on both sides for every pair.
 
-    Exchanged weights of two layers fall out here, and the graph pairs the layers by their place.
+    Exchanged weights of two layers fall out here, and the graph pairs the layers by their place. Where a kernel
+    contradicts a normalisation, it is the normalisation that stands elsewhere.
     """
     n = len(anchors)
     conflict = np.zeros((n, n), bool)
@@ -299,8 +301,10 @@ def consistent(anchors: Sequence[Anchor], keras: Graph, torch: Graph) -> list[An
             agree = [keras.leads_to(x.last, y.last) == torch.leads_to(x.value, y.value) for x, y in ((a, b), (b, a))]
             conflict[i, j] = conflict[j, i] = not all(agree)
     alive = np.ones(n, bool)
+    light = np.array([(node := keras.node(a.last)) is not None and node.kind not in _HEAVY for a in anchors], bool)
     while True:
         counts = (conflict & alive).sum(axis=1) * alive
         if not counts.any():
             return [a for a, keep in zip(anchors, alive, strict=True) if keep]
-        alive &= counts < counts.max()
+        worst = counts == counts.max()
+        alive &= ~(worst & light if np.any(worst & light) else worst)
