@@ -68,6 +68,8 @@ _CROSS = {
 }
 _LOST = 2.0
 """Price of an operand that turns out to be something else on the other side."""
+_SURE = 0.1
+"""Price up to which two values are taken for the same: moved, or passed on, and no more."""
 _OTHER_WEIGHTS = dict.fromkeys(("conv", "linear", "rnn", "attention", "embedding"), _LOST)
 """Price of pairing a layer with an operation although another one has its weights: as likely as a wrong operand."""
 _STATED = 0.02
@@ -350,7 +352,9 @@ class Walk:
         best_states: list[State] = []
         for number, states in enumerate(self._assignments(keras_values, torch_values, ordered)):
             costs = sorted((self._cost(*state)[0] for state in states), reverse=True)
-            cost = costs[0] + 0.01 * sum(costs[1:]) + (0.1 if ordered and number else 0.0) + missing
+            sure = len(costs) > 1 and costs[-1] <= _SURE  # a join of which one operand is known is that join
+            cost = costs[0] * (0.5 if sure else 1.0) + 0.01 * sum(costs[1:])
+            cost += (0.1 if ordered and number else 0.0) + missing
             if cost < best_cost:
                 best_cost, best_states = cost, states
             if cost <= missing:

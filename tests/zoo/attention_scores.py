@@ -204,7 +204,10 @@ CASES = [
         "attention_three",
         model("Attention", three=True),
         lambda w: Attend(w, dot, key=True),
-        {"exchanged": wrong(KeysAsValues, "attention")},
+        {
+            "exchanged": wrong(KeysAsValues, "attention"),
+            "keys_are_values": wrong(lambda w: Attend(w, dot), "key attention", "key:weights"),
+        },
         suffix=".keras",
     ),
     Case(
