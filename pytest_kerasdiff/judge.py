@@ -208,8 +208,9 @@ class Judge:
             result.isolated = result.cumulative = None
             result.reason = "no torch value was found for one of its outputs"
             return
-        result.isolated = max(result.isolated, self.alone(position, torch_value, value=keras_value), key=_seriousness)
-        result.cumulative = max(result.cumulative, cumulative, key=_seriousness)
+        isolated = self.alone(position, torch_value, value=keras_value)
+        result.isolated = max(result.isolated, isolated, key=lambda error: (not error.passes, *_seriousness(error)))
+        result.cumulative = max(result.cumulative, cumulative, key=lambda error: (not error.passes, *_seriousness(error)))
 
     def _miss_activation(self, position: int) -> None:
         """A layer whose activation has no torch operation is at fault even where these inputs do not show it."""
