@@ -284,9 +284,26 @@ def _mask(name: str, layers: list[Config]) -> float | None:
     return next((float(value) for value in values if isinstance(value, int | float)), None)
 
 
+_UNCHANGED = frozenset({"Reshape", "Flatten", "Permute", "RepeatVector", "Dropout"})
+"""Layers that give the very values that they take, in inference."""
+
+
 def _fed_by(name: str, class_name: str, layers: list[Config]) -> Iterator[Config]:
-    """Configs of the layers of a class that an input feeds; in a Sequential, of the first layers."""
-    for position, layer in enumerate(layers):
-        nodes = layer.get("inbound_nodes")
-        if layer.get("class_name") == class_name and (f'"{name}"' in json.dumps(nodes) if nodes else position <= 1):
+    """Configs of the layers of a class that an input feeds, in inner models too; in a Sequential, of the first ones."""
+    carriers = {name}
+    first = True
+    for layer in layers:
+        nodes, kind = layer.get("inbound_nodes"), layer.get("class_name")
+        own = layer_name(layer)
+        if not (any(f'"{n}"' in json.dumps(nodes) for n in carriers) if nodes else first):
+            continue
+        if kind == class_name:
             yield layer["config"]
+        elif is_model(layer):
+            inner = _layer_configs(layer)
+            inputs = [layer_name(la) for la in inner if la.get("class_name") == "InputLayer"] or [""]
+            for each in _input_names(layer) or inputs:
+                yield from _fed_by(each, class_name, inner)
+        if kind in _UNCHANGED:
+            carriers.add(own)
+        first = first and (kind in _UNCHANGED or kind == "InputLayer")

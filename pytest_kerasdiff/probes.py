@@ -28,21 +28,23 @@ def draw(
         seed: Seed of the generator.
 
     Returns:
-        One array of shape (batch, ...) for each input: float64, or int64 for integer inputs.
+        One array of shape (batch, ...) for each input: float64, or int64 for integer inputs; those of one byte, bools
+        and pixels for example, keep their dtype and use all of its values.
 
     Raises:
-        RunError: A stated shape does not fit the model.
+        RunError: A stated shape does not fit the model, or an input takes strings.
     """
     generator = np.random.default_rng(seed)
     arrays: list[npt.NDArray[np.generic]] = []
     for spec in specs:
         rule = rules.get(spec.name, InputRule())
         shape = sizes(spec, rule, batch)
-        if spec.vocabulary is not None or np.issubdtype(np.dtype(_numpy_name(spec.dtype)), np.integer):
-            low, high = (
-                (int(v) for v in rule.range) if rule.range else (0 if spec.mask is None else 1, spec.vocabulary or 2)
-            )
-            arrays.append(generator.integers(low, high, shape, dtype=np.int64))
+        dtype = _dtype(spec)
+        if dtype.kind in "biu":
+            limits = {"uint8": (0, 256), "int8": (-128, 128)}.get(dtype.name, (0, spec.vocabulary or 2))
+            low, high = (int(v) for v in rule.range) if rule.range else limits
+            low += spec.mask is not None and not rule.range
+            arrays.append(generator.integers(low, high, shape, dtype=np.int64).astype(dtype))
         elif rule.range:
             arrays.append(generator.uniform(rule.range[0], rule.range[1], shape))
         else:
@@ -106,14 +108,19 @@ def load(path: Path, specs: Sequence[InputSpec]) -> list[npt.NDArray[np.generic]
         counts = ", ".join(f"{spec.name} {len(array)}" for spec, array in zip(specs, arrays, strict=True))
         raise RunError(f"{path}: the inputs hold different numbers of samples: {counts}")
     return [
-        array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) and _is_index(spec) else np.float64)
+        array.astype(_dtype(spec) if array.dtype.kind in "biu" else np.float64)
         for spec, array in zip(specs, arrays, strict=True)
     ]
 
 
-def _is_index(spec: InputSpec) -> bool:
-    return spec.vocabulary is not None or "int" in spec.dtype
-
-
-def _numpy_name(dtype: str) -> str:
-    return "float32" if dtype in ("bfloat16", "string") else dtype
+def _dtype(spec: InputSpec) -> np.dtype[np.generic]:
+    """Dtype that both sides are given: one that the comparison is not made in is kept, where it has one byte."""
+    if spec.dtype == "string":
+        raise RunError(
+            f"input {spec.name!r} of the Keras model takes strings, torch takes numbers: save the part of the model "
+            "that comes after the layer that turns them into numbers"
+        )
+    stated = np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+    if spec.vocabulary is not None or (stated.kind in "iu" and stated.itemsize > 1):
+        return np.dtype(np.int64)
+    return stated if stated.kind in "biu" else np.dtype(np.float64)

@@ -37,6 +37,20 @@ def test_indices_stay_within_the_vocabulary() -> None:
     assert set(np.unique(drawn)) == {0, 1}
 
 
+def test_inputs_of_one_byte_keep_their_dtype_and_use_all_values() -> None:
+    (flags,) = probes.draw([InputSpec("flag", (None, 9), "bool")], {}, 64, 0)
+    assert flags.dtype == np.bool_
+    assert set(np.unique(flags)) == {False, True}
+    (pixels,) = probes.draw([InputSpec("pixels", (None, 64), "uint8")], {}, 64, 0)
+    assert pixels.dtype == np.uint8
+    assert (pixels.min(), pixels.max()) == (0, 255)
+
+
+def test_strings_are_refused() -> None:
+    with pytest.raises(RunError, match="'text' of the Keras model takes strings"):
+        probes.draw([InputSpec("text", (None, 1), "string")], {}, 2, 0)
+
+
 def test_a_range_is_kept_to() -> None:
     (drawn,) = probes.draw([IMAGE], {"image": InputRule(range=(0, 255))}, 2, 0)
     assert 0 <= drawn.min() < 10

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +16,8 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.trace import Array
 
+_Arguments = Mapping[str, Array] | Sequence[Array]
+_Gather = Callable[[Mapping[str, torch.Tensor]], Any]
 _PRECISION_WORDS = ("dtype", "float", "double", "scalar type")
 """Words by which torch's errors speak of precision."""
 
@@ -51,24 +54,44 @@ class Port:
 
         A model that cannot run in float64 (constants of another precision inside TorchScript) is run in float32.
         """
-        arguments, device = self._arguments(names, arrays), self._settings.device
+        first: RunError | None = None
+        for arguments, gather in self._ways(names, arrays):
+            try:
+                return self._record(arguments, gather)
+            except RunError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    def _record(self, arguments: _Arguments, gather: _Gather | None) -> Program:
+        device = self._settings.device
         try:
-            return recorder.record(self.model, arguments, self._settings.precision, device)
+            return recorder.record(self.model, arguments, self._settings.precision, device, (), gather)
         except RunError as error:
             if self._settings.precision == "float32" or not any(w in str(error).lower() for w in _PRECISION_WORDS):
                 raise
             note = f"the port cannot run in float64, so it is judged by the float32 rule: {error}"
             try:
-                return recorder.record(self.model, arguments, "float32", device, [note])
+                return recorder.record(self.model, arguments, "float32", device, [note], gather)
             except RunError:
                 raise error from None
 
-    def _arguments(self, names: Sequence[str], arrays: Sequence[Array]) -> Mapping[str, Array] | Sequence[Array]:
-        """By name where forward's parameters are called as the Keras inputs, else by position."""
+    def _ways(self, names: Sequence[str], arrays: Sequence[Array]) -> Sequence[tuple[_Arguments, _Gather | None]]:
+        """Ways to call the model with several inputs, the first that runs is the one.
+
+        By name where forward's parameters are called as the Keras inputs, else by position. A forward of one parameter
+        takes all of them in one: a dict by their names, or a list.
+        """
         if len(arrays) < 2 or isinstance(self.model, torch.jit.ScriptModule):
-            return arrays
+            return [(arrays, None)]
         parameters = inspect.signature(self.model.forward).parameters
-        return dict(zip(names, arrays, strict=True)) if set(names) <= set(parameters) else arrays
+        named = dict(zip(names, arrays, strict=True))
+        if set(names) <= set(parameters):
+            return [(named, None)]
+        places = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if len(places) == 1 and not any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
+            return [(named, dict), (named, lambda tensors: list(tensors.values()))]
+        return [(arrays, None)]
 
 
 def _is_archive(spec: str) -> bool:

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +313,7 @@ def record(
     precision: str,
     device: str,
     notes: Sequence[str] = (),
+    gather: Callable[[Mapping[str, torch.Tensor]], Any] | None = None,
 ) -> Program:
     """Run a model once and return it as a program.
 
@@ -322,6 +323,7 @@ def record(
         precision: "float64" or "float32".
         device: torch device.
         notes: What is known already and belongs into the trace.
+        gather: Puts all inputs, by name or number, into the one argument that forward takes.
 
     Raises:
         RunError: The model raised; the line names the module reached and the user's line.
@@ -343,7 +345,10 @@ def record(
         leave = torch.nn.modules.module.register_module_forward_hook(recording.leave, always_call=True)
         try:
             with _Mode(recording):
-                result = model(**tensors) if isinstance(arguments, Mapping) else model(*tensors.values())
+                if gather is not None:
+                    result = model(gather(tensors))
+                else:
+                    result = model(**tensors) if isinstance(arguments, Mapping) else model(*tensors.values())
         except Exception as error:
             raise RunError(_forward_error(error, recording, kept)) from error
         finally:

@@ -93,8 +93,7 @@ class Recorder:
             The model's outputs as numbers of values.
         """
         tensors = [
-            self._tf.constant(a if np.issubdtype(a.dtype, np.integer) else a.astype(self._keras.backend.floatx()))
-            for a in arrays
+            self._tf.constant(a if a.dtype.kind in "biu" else a.astype(self._keras.backend.floatx())) for a in arrays
         ]
         for name, tensor in zip(names, tensors, strict=True):
             self.layers.append(Layer(name, "InputLayer", {"name": name}, (), (self._new(tensor),)))
