@@ -209,8 +209,8 @@ class Judge:
             result.reason = "no torch value was found for one of its outputs"
             return
         isolated = self.alone(position, torch_value, value=keras_value)
-        result.isolated = max(result.isolated, isolated, key=lambda error: (not error.passes, *_seriousness(error)))
-        result.cumulative = max(result.cumulative, cumulative, key=lambda error: (not error.passes, *_seriousness(error)))
+        result.isolated = max(result.isolated, isolated, key=_worse)
+        result.cumulative = max(result.cumulative, cumulative, key=_worse)
 
     def _miss_activation(self, position: int) -> None:
         """A layer whose activation has no torch operation is at fault even where these inputs do not show it."""
@@ -411,6 +411,10 @@ class Judge:
 def _order(axes: Axes) -> list[list[tuple[str, int]]]:
     """The axes one after the other, without sizes, which an earlier fault may have changed."""
     return [[(name, stride) for name, stride, _ in dimension] for dimension in axes if dimension]
+
+
+def _worse(error: Error) -> tuple[bool, bool, float]:
+    return (not error.passes, *_seriousness(error))
 
 
 def _seriousness(error: Error) -> tuple[bool, float]:
