@@ -153,7 +153,9 @@ class Recording:
         if isinstance(leaf, torch.Tensor) and leaf.dtype is torch.float32 and id(leaf) not in self._known:
             if id(leaf) not in self._promoted:
                 self._held[id(leaf)] = leaf
-                self._promoted[id(leaf)] = leaf.double()
+                # As the user's tensor: torch makes views of a normal one differently, even in inference mode.
+                with torch.inference_mode(leaf.is_inference()):
+                    self._promoted[id(leaf)] = leaf.double()
             return self._promoted[id(leaf)]
         return leaf
 
