@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_kerasdiff.align.axes import (
     Axes,
     AxesError,
     Dimension,
+    Part,
     decode,
     is_unit,
     names,
@@ -255,7 +257,9 @@ class Layouts:
         if dims is None:
             return tuple(whole(self._fresh(), s) for s in shape)
         gone = {int(d) % len(first) for d in (dims if isinstance(dims, list | tuple) else [dims])}
-        kept = tuple(d for i, d in enumerate(first) if i not in gone)
+        kept = _without_inner(
+            tuple(d for i, d in enumerate(first) if i not in gone), tuple(first[i] for i in gone if i < len(first))
+        )
         return kept if len(kept) == len(shape) else tuple(whole(self._fresh(), s) for s in shape)
 
     def _product_rule(self, operation: Operation, first: Axes, shape: tuple[int, ...]) -> Axes:
@@ -329,6 +333,17 @@ class Layouts:
                 return None
             self._moves[key] = decode(np.asarray(array, dtype=np.int64), first, self._fresh)
         return self._moves[key]
+
+
+def _without_inner(kept: Axes, gone: Axes) -> Axes:
+    """Axes after others were reduced: what is left of an axis without its inner part (a window) is whole again."""
+
+    def outer(part: Part) -> Part:
+        name, stride, size = part
+        inner = math.prod(s for d in gone for n, below, s in d if n == name and below < stride)
+        return name, stride // inner if stride % inner == 0 else stride, size
+
+    return tuple(tuple(outer(part) for part in dimension) for dimension in kept)
 
 
 def _by_size(mine: list[Dimension], theirs: list[Dimension]) -> list[Dimension]:
