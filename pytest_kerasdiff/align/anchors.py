@@ -155,19 +155,20 @@ def _region(
     region = {strongest[0]}
     # A bias added by an operation of its own, directly after.
     value = torch.nodes[strongest[0]].outputs[0]
-    for _ in range(4):
+    for _ in range(4 if candidate.operations[strongest[0]].arguments.get("bias") is None else 0):
         consumers = torch.consumers.get(value, [])
-        if len(consumers) != 1 or torch.nodes[consumers[0]].kind not in ("affine", "move"):
+        following = torch.nodes[consumers[0]] if len(consumers) == 1 else None
+        if following is None or (following.kind != "move" and (following.kind, following.variant) != ("affine", "add")):
             break
         operation = candidate.operations[consumers[0]]
         if consumers[0] in steps or (
             bias
-            and torch.nodes[consumers[0]].variant == "add"
+            and following.variant == "add"
             and any(candidate.constants[c].array.size == bias[0] for c in operation.constants)
         ):
             region.add(consumers[0])
             break
-        value = torch.nodes[consumers[0]].outputs[0]
+        value = following.outputs[0]
     return region
 
 
