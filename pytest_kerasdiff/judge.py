@@ -354,7 +354,7 @@ class Judge:
             other = self._reference.layers[partner].name
             result.status, result.isolated, result.cumulative = "declared", None, None
             result.reason = (
-                f"folded: its kernel is multiplied into the one compared as {other}"
+                f"folded: its weights are a part of those compared as {other}"
                 if self.alignment.folded.get(position) == partner
                 else f"computed together with {other}"
             )

@@ -98,7 +98,9 @@ def align(
     said = {value for anchor in stated for value in (anchor.last, anchor.value)}
     sides = known.Sides(reference, candidate, keras, torch, prim_weights, Claims(reference, candidate))
     found = known.from_weights(sides)
-    found += fused.find(sides, {a.last for a in found})
+    together = fused.find(sides, {a.last for a in found})
+    inside = {value for anchor in together for value in (*anchor.together, anchor.last)}
+    found = [*(a for a in found if a.last not in inside), *together]
     by_weights = [a for a in found if a.last not in said and a.value not in said]
     walk.hints = {a.last: a.value for a in by_weights}
     by_weights = known.consistent(by_weights, keras, torch)

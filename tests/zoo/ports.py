@@ -17,6 +17,7 @@ def __getattr__(name: str) -> Callable[[str], torch.nn.Module]:
         raise AttributeError(name)
 
     def build(keras_path: str) -> torch.nn.Module:
+        torch.set_default_dtype(torch.float32)  # as where a process judges one port only
         torch.manual_seed(0)
         return CASES[case].port(port)(Weights(Path(keras_path).with_suffix(".npz"))).eval()
 
