@@ -7,7 +7,7 @@ import numpy as np
 from pytest_kerasdiff.align import summed
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.anchors import MAIN_KINDS, Anchor, Sides
-from pytest_kerasdiff.align.graph import Node
+from pytest_kerasdiff.align.graph import Graph, Node
 from pytest_kerasdiff.trace import Array, ConstantData
 
 
@@ -51,12 +51,22 @@ def _folded(sides: Sides, known: set[int]) -> list[Anchor]:
             # Kernels of transposed convolutions have their input channels first, others last, depthwise ones no others.
             swapped = node.variant == "transpose" if not inward else node.variant == ""
             matches = {i for number, i in holders.items() if _is_scaled(candidate.constants[number], kernel, swapped)}
+            matches = {i for i in matches if not _has_norm(torch, i, inward)}
             if len(matches) == 1:
                 step = torch.nodes[matches.pop()]
                 first, last = (norm.outputs[0], value) if inward else (value, norm.outputs[0])
                 anchors.append(Anchor(first, last, step.outputs[0], step.operands, "weights", (first,), True))
                 break
     return anchors
+
+
+def _has_norm(torch: Graph, step: int, inward: bool) -> bool:
+    """Whether a normalisation follows an operation, or feeds it: then none is folded there."""
+    node = torch.nodes[step]
+    nearby = (
+        torch.producer.get(node.operands[0]) if inward else next(iter(torch.consumers.get(node.outputs[0], [])), None)
+    )
+    return nearby is not None and torch.nodes[nearby].kind == "norm"
 
 
 def _norm_before(sides: Sides, value: int) -> tuple[Node, Node] | None:
