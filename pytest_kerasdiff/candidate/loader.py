@@ -30,7 +30,7 @@ class Port:
 
         Raises:
             RunError: The spec does not import, is not callable, raises, or returns no module; the archive is not there
-                or not trusted; the weights do not load; the device is not there.
+                or not trusted; the weights do not load, or are not there; the device is not there.
         """
         self._settings = settings
         option = "--kerasdiff-torch"
@@ -47,6 +47,9 @@ class Port:
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(f"--kerasdiff-device: got {settings.device!r}: {reason}") from None
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
+                raise RunError(f"{option}: {spec}: {name} holds no values; load the weights before returning the model")
         self.model = model
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Program:
@@ -109,6 +112,8 @@ def _archive(path: Path, settings: Settings) -> torch.nn.Module:
     try:
         if path.suffix == ".pt2":
             exported: torch.nn.Module = torch.export.load(path).module()
+            for part in exported.modules():
+                part.training = False  # what was exported has one mode, and the flag says nothing
             return exported
         module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         return module

@@ -7,12 +7,13 @@ parameters; writes in place become new values.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -346,7 +347,7 @@ def record(
         enter = torch.nn.modules.module.register_module_forward_pre_hook(recording.enter)
         leave = torch.nn.modules.module.register_module_forward_hook(recording.leave, always_call=True)
         try:
-            with _Mode(recording):
+            with _Mode(recording), _uncompiled(), _autocast_refused(dtype, torch.device(device).type):
                 if gather is not None:
                     result = model(gather(tensors))
                 else:
@@ -368,6 +369,31 @@ def record(
         # A dict of tensors: torch keeps the order of insertion, Keras sorts by name.
         names = list(result) if isinstance(result, dict) and len(result) == len(outputs) else []
         return recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes, names)
+
+
+def _uncompiled() -> contextlib.AbstractContextManager[Any]:
+    """A context in which `torch.compile` compiles nothing: the program is judged, and compiling it takes long."""
+    if "torch._dynamo" not in sys.modules:
+        return contextlib.nullcontext()
+    stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+@contextlib.contextmanager
+def _autocast_refused(precision: torch.dtype, device: str) -> Iterator[None]:
+    """A context in which ``torch.autocast`` raises where it would pass unseen: it leaves float64 as it is."""
+    enter: Any = torch.autocast.__enter__
+
+    def refuse(self: Any) -> Any:
+        if precision is torch.float64 and self._enabled and self.device == device:
+            raise ValueError(f"torch.autocast to {self.fast_dtype} changes float32 only")
+        return enter(self)
+
+    torch.autocast.__enter__ = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
 
 
 def _forward_error(error: Exception, recording: Recording, inputs: Mapping[str, torch.Tensor]) -> str:

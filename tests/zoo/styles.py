@@ -314,6 +314,46 @@ class Half(Net):
         return self.fc(x.permute(0, 2, 3, 1).flatten(1)).softmax(1)
 
 
+class Autocast(Net):
+    """Computes in bfloat16 what torch thinks may be."""
+
+    def forward(self, x: Tensor) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x)
+
+
+def all_rounded(w: Weights) -> nn.Module:
+    return Net(w).half()
+
+
+def spectral_norm(w: Weights) -> nn.Module:
+    """Divides a kernel by its greatest singular value, in eval mode too."""
+    net = Net(w)
+    parametrizations.spectral_norm(net.fc)
+    return net
+
+
+def compiled(w: Weights) -> Any:
+    return torch.compile(Net(w).eval())
+
+
+def compiled_in_place(w: Weights) -> nn.Module:
+    net = Net(w)
+    net.compile()
+    return net
+
+
+class Called(nn.Module):
+    """A module whose parameters are given to it at every call."""
+
+    def __init__(self, w: Weights) -> None:
+        super().__init__()
+        self.net = Net(w)
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.func.functional_call(self.net, dict(self.net.named_parameters()), (x,))
+
+
 def rounded(w: Weights) -> nn.Module:
     """Weights through half precision."""
     net = Net(w)
@@ -348,6 +388,9 @@ RIGHT: dict[str, Port] = {
     "lazy": lazy,
     "parallel": lambda w: nn.DataParallel(Net(w)),
     "casts": Casts,
+    "compiled": compiled,
+    "compiled_in_place": compiled_in_place,
+    "functional_call": Called,
     "einops": Einops,
 }
 
@@ -364,6 +407,11 @@ CASES = [
         Net,
         rounded=wrong(rounded, "fc", "fc:weights"),
         half=wrong(lambda w: Half(w, torch.float16), "dw"),
+        autocast=wrong(Autocast, "conv dw fc", "conv:weights dw:weights fc:weights"),
+        all_rounded=wrong(
+            all_rounded, "conv bn1 dw bn2 fc", "conv:weights bn1:weights dw:weights bn2:weights fc:weights"
+        ),
+        spectral_norm=wrong(spectral_norm, "fc", "fc:weights"),
         bfloat16=wrong(lambda w: Half(w, torch.bfloat16), "dw"),
     ),
     style("sequential", sequential, flatten=wrong(lambda w: sequential(w, last=False), "fc")),
