@@ -7,6 +7,8 @@ import difflib
 import json
 from collections.abc import Mapping
 
+import numpy as np
+
 from pytest_kerasdiff.align import anchors as known
 from pytest_kerasdiff.align import fused
 from pytest_kerasdiff.align.anchors import Anchor
@@ -120,7 +122,9 @@ def align(
     for anchor in all_anchors:
         if anchor.last not in walk.pairs:  # nothing that was found takes its output
             walk.commit(anchor.last, anchor.value, anchor.method)
-    return _result(reference, keras, torch, chains, walk, all_anchors, outputs)
+    result = _result(reference, keras, torch, chains, walk, all_anchors, outputs)
+    _absorb_paddings(result, reference, candidate)
+    return result
 
 
 def _outputs(reference: ReferenceTrace, candidate: CandidateTrace) -> list[tuple[int, int]]:
@@ -243,6 +247,24 @@ def _join_between(result: Alignment, reference: ReferenceTrace) -> None:
         if source is not None and owner[source] in result.computed_with and result.torch_value(source) is None:
             del result.passes_on[layer.outputs[0]]
             result.computed_with[position] = result.computed_with[owner[source]]
+
+
+def _absorb_paddings(result: Alignment, reference: ReferenceTrace, candidate: CandidateTrace) -> None:
+    """A padding layer without an operation is computed with its consumers, if theirs pad where their layers do not."""
+
+    def pads(position: int) -> bool:
+        if position not in result.main or reference.layers[position].config.get("padding") != "valid":
+            return False
+        padding = candidate.operations[result.main[position]].arguments.get("padding")
+        return padding not in ("valid", None) and (isinstance(padding, str) or bool(np.any(padding)))
+
+    for position, layer in enumerate(reference.layers):
+        value = layer.outputs[0]
+        consumers = [i for i, other in enumerate(reference.layers) if value in other.inputs]
+        absorbed = bool(consumers) and all(map(pads, consumers)) and value not in reference.outputs
+        if layer.class_name.startswith("ZeroPadding") and value in result.passes_on and absorbed:
+            del result.passes_on[value]
+            result.computed_with[position] = consumers[0]
 
 
 def _method(walk: Walk, chain: list[int]) -> str:

@@ -172,7 +172,16 @@ def decode(moved: npt.NDArray[np.int64], axes: Axes, fresh: Callable[[], str]) -
             result.append(_maybe_cropped(dimension[0], axes))
         else:
             result.append(tuple(dimension))
-    return tuple(result)
+    return _with_units(tuple(result), axes)
+
+
+def _with_units(moved: Axes, axes: Axes) -> Axes:
+    """The axes after a movement, with the names of those of which it shows a single position."""
+    lost = [dimension for dimension in axes if not names((dimension,)) & names(moved)]
+    if len(moved) != len(axes) or len(lost) != sum(not dimension for dimension in moved):
+        return moved
+    units = (((window_name(dimension), 1, 1),) if dimension else () for dimension in lost)
+    return tuple(dimension or next(units) for dimension in moved)
 
 
 def _maybe_cropped(part: Part, axes: Axes) -> Dimension:

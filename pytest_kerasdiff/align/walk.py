@@ -51,6 +51,7 @@ _CROSS = {
     ("conv", "linear"): 0.3,
     ("linear", "matmul"): 0.5,
     ("crop", "move"): 0.05,
+    ("crop", "pad"): 0.05,
     ("upsample", "move"): 0.5,
     ("norm", "affine"): 0.6,
     ("affine", "norm"): 0.3,
