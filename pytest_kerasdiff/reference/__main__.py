@@ -22,7 +22,7 @@ def work(job: child.Job) -> None:
     keras = loader.import_keras(file)
     try:
         _trace(job, job.settings, file, keras, [])
-    except _CannotRunError as error:
+    except loader.CannotRunError as error:
         if job.settings.precision == "float32":
             raise
         # Some operations have no float64 kernel on CPU, such as 3-D max pooling.
@@ -30,14 +30,8 @@ def work(job: child.Job) -> None:
         note = f"Keras cannot run this model in float64, so both sides are judged by the float32 rule: {error.reason}"
         try:
             _trace(job, lower, file, keras, [note])
-        except _CannotRunError:
+        except loader.CannotRunError:
             raise error from None
-
-
-class _CannotRunError(RunError):
-    """Keras raised while it ran the model."""
-
-    reason = ""
 
 
 def _trace(job: child.Job, settings: Settings, file: ModelFile, keras: ModuleType, notes: list[str]) -> None:
@@ -62,7 +56,7 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, keras: ModuleTyp
         reason = (str(error).strip().splitlines() or [""])[0]
         shapes = ", ".join(f"{s.name} {a.shape}" for s, a in zip(inputs, arrays, strict=True))
         writer.discard()
-        raised = _CannotRunError(
+        raised = loader.CannotRunError(
             f"{file.path}: Keras raised on the probe inputs ({shapes}): {type(error).__name__}: {reason}; "
             "where the model leaves sizes free, state them in the manifest: [inputs] shape = […]"
         )

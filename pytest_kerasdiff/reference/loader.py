@@ -38,6 +38,12 @@ def import_keras(file: ModelFile) -> ModuleType:
     raise RunError(f"{file.path}: needs {names[0]}, which is not installed: pip install 'pytest-kerasdiff[{extra}]'")
 
 
+class CannotRunError(RunError):
+    """Keras raised while it built or ran the model; another precision may do."""
+
+    reason = ""
+
+
 def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
     """Return the model with its weights, computing in the run's precision, inference only.
 
@@ -77,9 +83,11 @@ def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
             if "safe_mode" in str(error) or "Lambda" in reason
             else ""
         )
-        raise RunError(
+        raised = CannotRunError(
             f"{file.path}: {keras.__name__} {keras.__version__} cannot build the model: {reason}{hint}"
-        ) from error
+        )
+        raised.reason = reason
+        raise raised from error
     return _with_weights(keras, model, file)
 
 
