@@ -78,7 +78,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         port,
         inputs,
         arrays,
-        feeding.candidates(inputs, arrays, rules, feeding.takes_channels_first(file.config)),
+        feeding.candidates(inputs, arrays, rules, file.config),
     )
     recorded = time.perf_counter()
     reference = reference or _wait(job.folder)

@@ -57,22 +57,27 @@ class Layout:
 
 
 def candidates(
-    specs_: Sequence[InputSpec], arrays: Sequence[Array], rules: Mapping[str, InputRule], channels_first: bool
+    specs_: Sequence[InputSpec],
+    arrays: Sequence[Array],
+    rules: Mapping[str, InputRule],
+    config: Mapping[str, Any] | None,
 ) -> list[tuple[Layout, ...]]:
     """The layouts to try for all inputs together, the expected one first.
 
-    A layout in the manifest is the only one. Else images (N, H, W, C) are given as (N, C, H, W), others unchanged;
-    channels moved, or not moved, is the alternative.
+    A layout in the manifest is the only one. Else images (N, H, W, C), and volumes of models with 3-D layers, are given
+    with channels first, others unchanged; channels moved, or not moved, is the alternative.
 
     Args:
         specs_: The model's inputs.
         arrays: Their probe inputs.
         rules: The manifest's rules by name.
-        channels_first: The Keras model itself takes channels first.
+        config: The Keras model's config.
 
     Raises:
         RunError: A permutation of the manifest does not fit its input.
     """
+    channels_first = _mentions(config, "data_format", "channels_first")
+    ranks = {4, 5} if _mentions(config, "class_name", "3D") else {4}
     choices = []
     for spec, array in zip(specs_, arrays, strict=True):
         stated = rules.get(spec.name, InputRule()).layout
@@ -89,7 +94,7 @@ def candidates(
             choices.append([Layout(stated)])
         elif array.ndim < 3:
             choices.append([Layout(same)])
-        elif array.ndim == 4 and not channels_first:
+        elif array.ndim in ranks and not channels_first:
             choices.append([Layout(moved), Layout(same)])
         else:
             choices.append([Layout(same), Layout(moved)])
@@ -103,17 +108,11 @@ def candidates(
     )
 
 
-def takes_channels_first(config: Mapping[str, Any] | None) -> bool:
-    """Whether a layer of the Keras model works on channels first."""
-    if config is None:
-        return False
-    pending: list[Any] = [config]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            if node.get("data_format") == "channels_first":
-                return True
-            pending += node.values()
-        elif isinstance(node, list):
-            pending += node
-    return False
+def _mentions(config: Any, key: str, ending: str) -> bool:
+    """Whether a model's config states somewhere, in any layer, a text with this ending under this key."""
+    if isinstance(config, Mapping):
+        own = config.get(key)
+        return (isinstance(own, str) and own.endswith(ending)) or any(
+            _mentions(value, key, ending) for value in config.values()
+        )
+    return isinstance(config, list) and any(_mentions(item, key, ending) for item in config)

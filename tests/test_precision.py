@@ -32,7 +32,7 @@ class Pool(nn.Module):
     def forward(self, x):
         if self.single and x.dtype is not torch.float32:
             raise RuntimeError("expected scalar type Float but found Double")
-        return self.pool(x.permute(0, 4, 1, 2, 3), 2).permute(0, 2, 3, 4, 1).flatten(1)
+        return self.pool(x, 2).permute(0, 2, 3, 4, 1).flatten(1)
 
 
 def right(): return Pool().eval()
