@@ -154,14 +154,23 @@ class Layouts:
                 return tuple(next(rest) if s != 1 else () for s in shape)
             return None
         orders = [tuple(range(len(want)))]
+        convolved = len(want) > 2 and (kind == "conv" or self._is_convolved(torch_value))
         if len(want) > 2:
             orders.append((0, len(want) - 1, *range(1, len(want) - 1)))
-            if kind in ("conv", "pool", "norm", "pad", "upsample"):
+            if convolved or kind in ("pool", "norm", "pad", "upsample"):
                 orders.reverse()
         for order in orders:
             if tuple(keras_shape[i] for i in order) == tuple(shape):
                 return tuple(want[i] for i in order)
-        return None
+        # A fault may have changed the sizes; what a convolution takes or gives has channels first all the same.
+        return tuple(want[i] for i in orders[0]) if convolved else None
+
+    def _is_convolved(self, torch_value: int) -> bool:
+        """Whether a convolution takes a value as it is."""
+        return any(
+            torch_value in operation.inputs and operations.kind(operation)[0] == "conv"
+            for operation in self._candidate.trace.operations
+        )
 
     # -- the rules ---------------------------------------------------------------------------------------------------
 
