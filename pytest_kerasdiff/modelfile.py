@@ -66,9 +66,13 @@ class ModelFile:
 
     @property
     def keras_major(self) -> int:
-        """Major version of the Keras that wrote the file; 2 where it does not say."""
+        """Major version of the Keras that wrote the file; where it does not say, what its form tells."""
         head = self.keras_version.split(".")[0]
-        return int(head) if head.isdigit() else 2
+        if head.isdigit():
+            return int(head)
+        if self.config is None:
+            return 3 if self.path.name.endswith(".weights.h5") else 2
+        return 3 if '"batch_shape"' in json.dumps(self.config) else 2  # Keras 2: batch_input_shape
 
     def layers(self) -> list[LayerEntry]:
         """Every call of every layer, inner models entered, in the order of the file.
@@ -200,8 +204,12 @@ def _layer_configs(model: Config) -> list[Config]:
 
 
 def _entries(model: Config) -> Iterator[LayerEntry]:
+    first = next(iter(_layer_configs(model)), {})
+    if first.get("class_name") != "InputLayer" and _stated_shape(first) is not None:
+        yield LayerEntry(_input_name(first), "InputLayer", first["config"])
     for name, call, layer in _calls(model, ""):
-        yield LayerEntry(numbered(name, call), str(layer.get("class_name")), layer.get("config") or {})
+        kind = str(layer.get("class_name")).split(">")[-1]  # of a registered class: package>Name
+        yield LayerEntry(numbered(name, call), kind, dict(layer.get("config") or {}))
 
 
 def _calls(model: Config, prefix: str) -> Iterator[tuple[str, int, Config]]:
@@ -228,22 +236,31 @@ def _inputs(model: Config) -> list[InputSpec]:
     layers = _layer_configs(model)
     specs: dict[str, InputSpec] = {}
     for layer in layers:
-        config = layer.get("config", {})
-        shape = config.get("batch_shape") or config.get("batch_input_shape")
+        shape, name = _stated_shape(layer), _input_name(layer)
         if shape is not None and (layer.get("class_name") == "InputLayer" or not specs):
-            dtype = config.get("dtype") or "float32"
-            specs[layer_name(layer)] = InputSpec(
-                layer_name(layer),
+            dtype = layer["config"].get("dtype") or "float32"
+            specs[name] = InputSpec(
+                name,
                 tuple(shape),
                 dtype if isinstance(dtype, str) else "float32",
-                _vocabulary(layer_name(layer), layers),
-                _rescaling(layer_name(layer), layers),
-                _mask(layer_name(layer), layers),
+                _vocabulary(name, layers),
+                _rescaling(name, layers),
+                _mask(name, layers),
             )
     order = _input_names(model)
     if order and set(order) <= set(specs):
         return [specs[name] for name in order]
     return list(specs.values())
+
+
+def _stated_shape(layer: Config) -> Any:
+    config = layer.get("config")
+    return (config.get("batch_shape") or config.get("batch_input_shape")) if isinstance(config, dict) else None
+
+
+def _input_name(layer: Config) -> str:
+    """Name of an InputLayer, or of the one that Keras makes for a Sequential's first layer."""
+    return layer_name(layer) if layer.get("class_name") == "InputLayer" else f"{layer_name(layer)}_input"
 
 
 def _input_names(model: Config) -> list[str]:

@@ -8,11 +8,14 @@ computed on demand (see ``Candidate``).
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+_CALL = re.compile(r"@\d+$")
 
 Array = npt.NDArray[np.generic]
 
@@ -44,7 +47,7 @@ class Layer:
     @property
     def weight_owner(self) -> str:
         """Name without the call number: calls of a shared layer have the same weights."""
-        return self.name.partition("@")[0]
+        return _CALL.sub("", self.name)
 
 
 @dataclasses.dataclass(frozen=True)

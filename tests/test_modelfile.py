@@ -59,6 +59,18 @@ def test_the_version_decides_which_keras_reads_the_file(version: str, major: int
     assert of(helpers.tiny_config(), version).keras_major == major
 
 
+def test_what_states_no_version_is_told_by_its_form(tmp_path: Path) -> None:
+    inputs = layer("InputLayer", "x", None, batch_shape=[None, 3], dtype="float32")
+    assert of(functional([inputs, layer("Dense", "dense", "x")], "dense"), "").keras_major == 3
+    assert ModelFile(tmp_path / "net.weights.h5", "", None).keras_major == 3
+    assert ModelFile(tmp_path / "net.h5", "", None).keras_major == 2
+
+
+def test_a_registered_class_is_named_without_its_package() -> None:
+    (entry,) = of(functional([layer("my_package>Scale", "scale", None)], "scale")).layers()
+    assert entry.class_name == "Scale"
+
+
 def test_a_weights_file_has_no_layers_to_list(tmp_path: Path) -> None:
     file = modelfile.read(helpers.write_keras(tmp_path / "w.h5", None, helpers.tiny_weights()))
     assert file.config is None
@@ -110,8 +122,8 @@ def test_sequential_models_of_all_versions() -> None:
     new = sequential(first, second)
     old = {"class_name": "Sequential", "config": [first, second]}  # Keras before 2.2.3
     for config in (new, old):
-        assert names(config) == ["dense", "dense_1"]
-        assert of(config).inputs() == [InputSpec("dense", (None, 7), "float32")]
+        assert names(config) == ["dense_input", "dense", "dense_1"]
+        assert of(config).inputs() == [InputSpec("dense_input", (None, 7), "float32")]
     inner = {"class_name": "Sequential", "config": [first, second], "name": "inner"}
     assert names({"class_name": "Sequential", "config": [inner]}) == ["inner/dense", "inner/dense_1"]
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from types import ModuleType
 from typing import Any
 
 from pytest_kerasdiff import child, manifest, modelfile, probes
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import InputSpec, ModelFile
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.reference import loader
 
 
 def work(job: child.Job) -> None:
     """Load the Keras model, run it on the probe inputs and write the reference trace."""
-    from pytest_kerasdiff.reference import loader
-
     file = modelfile.read(job.settings.keras_model)
-    keras = loader.import_keras(file)
     try:
-        _trace(job, job.settings, file, keras, [])
+        _trace(job, job.settings, file, [])
     except loader.CannotRunError as error:
         if job.settings.precision == "float32":
             raise
@@ -29,18 +26,18 @@ def work(job: child.Job) -> None:
         lower = dataclasses.replace(job.settings, precision="float32")
         note = f"Keras cannot run this model in float64, so both sides are judged by the float32 rule: {error.reason}"
         try:
-            _trace(job, lower, file, keras, [note])
+            _trace(job, lower, file, [note])
         except loader.CannotRunError:
             raise error from None
 
 
-def _trace(job: child.Job, settings: Settings, file: ModelFile, keras: ModuleType, notes: list[str]) -> None:
-    import tensorflow
-
-    from pytest_kerasdiff.reference import loader, recorder
+def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]) -> None:
+    from pytest_kerasdiff.reference import recorder
     from pytest_kerasdiff.tracefile import TraceWriter
 
-    model = loader.load(keras, file, settings)
+    keras, model = loader.load(file, settings)
+    import tensorflow
+
     inputs = file.inputs() if file.config is not None and settings.keras is None else _built_inputs(model)
     rules = manifest.find(settings.keras_model, settings.manifest, job.rootdir).rules([s.name for s in inputs])
     arrays = (
@@ -91,14 +88,29 @@ def _configs(config: modelfile.Config | None) -> list[modelfile.Config]:
     return [layer for layer in layers if isinstance(layer, dict)]
 
 
-def _built_inputs(model: object) -> list[InputSpec]:
+def _built_inputs(model: Any) -> list[InputSpec]:
+    """Inputs of a model that code has built; a subclassed one knows the shapes that it was called with."""
     tensors = getattr(model, "inputs", None)
-    if not tensors:
+    if tensors:
+        return [InputSpec(_input_name(t), tuple(t.shape), str(getattr(t.dtype, "name", t.dtype))) for t in tensors]
+    if hasattr(model, "save_spec"):  # tf_keras
+        called_with = model.save_spec()
+        arguments = list(called_with[0]) if called_with else []
+    else:
+        arguments = list((getattr(model, "_build_shapes_dict", None) or {}).values())
+    if len(arguments) != 1 or isinstance(arguments[0], dict):
         raise RunError(
             "--kerasdiff-keras: the model it returned has no inputs yet: build it (model.build(shape), or "
             "call it once) before returning it"
+            if not arguments
+            else "--kerasdiff-keras: the model it returned takes several arguments or a dict: let call take a list"
         )
-    return [InputSpec(_input_name(t), tuple(t.shape), str(getattr(t.dtype, "name", t.dtype))) for t in tensors]
+    given: Any = arguments[0]
+    several: Any = given if isinstance(given, list) or (given and isinstance(given[0], tuple | list)) else [given]
+    names = ["input"] if len(several) == 1 else [f"input_{number + 1}" for number in range(len(several))]
+    shapes = [(None, *list(getattr(one, "shape", one))[1:]) for one in several]
+    dtypes = [getattr(getattr(one, "dtype", None), "name", "float32") for one in several]
+    return [InputSpec(*stated) for stated in zip(names, shapes, dtypes, strict=True)]
 
 
 def _input_name(tensor: Any) -> str:

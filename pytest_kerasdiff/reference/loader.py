@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import os
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from pytest_kerasdiff import specs
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import ModelFile
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.reference import weightfile
 
 
 def import_keras(file: ModelFile) -> ModuleType:
@@ -44,25 +46,19 @@ class CannotRunError(RunError):
     reason = ""
 
 
-def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
-    """Return the model with its weights, computing in the run's precision, inference only.
+def load(file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
+    """Return the Keras of the model, and the model with its weights, computing in the run's precision, inference only.
 
     Raises:
         RunError: Keras cannot build the model or load the weights; the line carries Keras's reason.
     """
+    keras = import_keras(file)
     _set_precision(keras, settings.precision)
     if settings.keras is not None:
-        model = specs.call(
-            specs.load(settings.keras, "--kerasdiff-keras"), file.path, settings.keras, "--kerasdiff-keras"
-        )
-        if not isinstance(model, keras.Model):
-            raise RunError(
-                f"--kerasdiff-keras: {settings.keras} returned {type(model).__name__}, expected a "
-                f"{keras.__name__} Model"
-            )
+        keras, model = _built(keras, file, settings)
         if {str(layer.compute_dtype) for layer in model.layers} <= {settings.precision}:
             # As built where floatx decides; custom layers need no registration.
-            return _with_weights(keras, model, file)
+            return keras, _with_weights(keras, model, file)
         config = _config_of(keras, model, settings)
         _set_precision(keras, settings.precision)  # the user's code may have set a policy of its own
     elif file.config is not None:
@@ -88,7 +84,22 @@ def load(keras: ModuleType, file: ModelFile, settings: Settings) -> Any:
         )
         raised.reason = reason
         raise raised from error
-    return _with_weights(keras, model, file)
+    return keras, _with_weights(keras, model, file)
+
+
+def _built(keras: ModuleType, file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
+    """The model that the user's code builds; it decides which Keras it is, for a file of weights may not say."""
+    assert settings.keras is not None
+    option = "--kerasdiff-keras"
+    function = specs.load(settings.keras, option)
+    model = specs.call(function, file.path, settings.keras, option)
+    if isinstance(model, keras.Model):
+        return keras, model
+    other = sys.modules.get("keras" if keras.__name__ == "tf_keras" else "tf_keras")
+    if other is None or not isinstance(model, other.Model):
+        raise RunError(f"{option}: {settings.keras} returned {type(model).__name__}, expected a {keras.__name__} Model")
+    _set_precision(other, settings.precision)
+    return other, specs.call(function, file.path, settings.keras, option)
 
 
 def _set_precision(keras: ModuleType, precision: str) -> None:
@@ -121,7 +132,8 @@ def _with_weights(keras: ModuleType, model: Any, file: ModelFile) -> Any:
         if path.is_dir():
             model.set_weights(keras.models.load_model(str(path), compile=False).get_weights())
         else:
-            model.load_weights(str(path))
+            with weightfile.readable(path) as file_of_weights:
+                model.load_weights(str(file_of_weights))
     except Exception as error:
         raise RunError(f"{path}: cannot load the weights: {_reason(error)}") from error
     return model
@@ -152,7 +164,7 @@ def _safe_mode(keras: ModuleType, trust: bool) -> Iterator[None]:
 
 
 def with_precision(config: dict[str, Any], precision: str) -> dict[str, Any]:
-    """A copy of a model's config in which every floating dtype is ``precision`` and initialisers are zeros.
+    """A copy of a model's config, not compiled, all floating dtypes ``precision``, all initialisers zeros.
 
     The weights come from the file, so random initialisation would only cost time.
     """
@@ -170,6 +182,8 @@ def _convert(node: Any, precision: str) -> Any:
         return node
     result: dict[str, Any] = {}
     for key, value in node.items():
+        if key == "compile_config":
+            continue  # the loss, the metrics and the optimizer may be the user's own, and are not needed
         if key == "dtype" and dtype_name(value) in _FLOATS:
             result[key] = precision
         elif key.endswith("_initializer") and value is not None:

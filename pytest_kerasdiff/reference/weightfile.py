@@ -1,0 +1,67 @@
+"""Weight files as Keras can read them: bfloat16, which HDF5 does not know, as float32."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+_IN_ARCHIVE = "model.weights.h5"
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """The file itself, or a copy for the time being in which bfloat16 is float32.
+
+    Keras writes a bfloat16 array as bytes without a meaning, two for each element, and does not read it again; only the
+    `.keras` archives of Keras 3 say what they are.
+    """
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="kerasdiff-") as name:
+        folder = Path(name)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                inner = _IN_ARCHIVE in archive.namelist() and Path(archive.extract(_IN_ARCHIVE, folder))
+                if inner and _widened(inner):
+                    with zipfile.ZipFile(folder / path.name, "w") as copy:
+                        for member in archive.namelist():
+                            copy.writestr(member, inner.read_bytes() if member == _IN_ARCHIVE else archive.read(member))
+                    path = folder / path.name
+        elif _opaque(path):
+            path = Path(shutil.copy(path, folder))
+            _widened(path)
+        yield path
+
+
+def _opaque(path: Path) -> list[str]:
+    """Names of the datasets of two bytes without a meaning."""
+    found: list[str] = []
+
+    def visit(name: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset) and node.dtype.kind == "V" and node.dtype.itemsize == 2:
+            found.append(name)
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return found
+
+
+def _widened(path: Path) -> bool:
+    """Whether a file had such datasets; they are made float32 in place."""
+    names = _opaque(path)
+    if names:
+        with h5py.File(path, "a") as file:
+            for name in names:
+                array = file[name][()]
+                upper = np.frombuffer(array.tobytes(), "<u2").astype(np.uint32) << 16
+                del file[name]
+                file[name] = upper.view(np.float32).reshape(array.shape)
+    return bool(names)

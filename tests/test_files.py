@@ -1,0 +1,104 @@
+"""Every form of Keras file, judged end to end: its correct port passes, a wrong one fails where it is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_kerasdiff import child, modelfile
+from pytest_kerasdiff.errors import RunError
+from tests import helpers, keras_files
+from tests.helpers import ROOT, Report
+from tests.keras_files import FORMS
+
+JUDGED = [name for name, form in FORMS.items() if not form.refused]
+LISTED = [name for name in JUDGED if FORMS[name].listed]
+
+
+@pytest.fixture(scope="module")
+def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The file of each form that the selected tests ask for."""
+    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == Path(__file__)]
+    wanted = dict.fromkeys(str(call.params["form"]) for call in calls if call is not None and "form" in call.params)
+    folder, found = tmp_path_factory.mktemp("files"), {}
+    for loader in dict.fromkeys(FORMS[name].loader for name in wanted):
+        names = [name for name in wanted if FORMS[name].loader == loader]
+        command = [sys.executable, "-m", "tests.keras_files", loader, str(folder), *names]
+        run = subprocess.run(
+            command, cwd=ROOT, env=helpers.environment(folder), capture_output=True, text=True, timeout=600, check=False
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+        made = json.loads((folder / f"{loader}.json").read_text("utf-8"))
+        found.update({name: Path(f"{folder}/{name}/{file}") for name, file in made.items()})
+    return found
+
+
+@pytest.fixture(scope="module")
+def judged(files: dict[str, Path], request: pytest.FixtureRequest) -> Callable[[str, str], Report]:
+    """The report of a port of a form."""
+    jobs = {
+        (name, port): keras_files.job(name, file.name, port, file.parent.parent)
+        for name, file in files.items()
+        if name in JUDGED and file.exists()
+        for port in FORMS[name].ports
+    }
+    folder = next(iter(files.values())).parent.parent
+    for loader in ("keras", "tf_keras"):
+        first = [j for (n, p), j in jobs.items() if FORMS[n].loader == loader and p == FORMS[n].ports[0]]
+        for reader in dict.fromkeys(modelfile.read(j.settings.keras_model).keras_major for j in first):
+            own = [j for j in first if modelfile.read(j.settings.keras_model).keras_major == reader]
+            helpers.work("reference", own, folder)
+    for (name, _), job in jobs.items():
+        right = jobs[name, FORMS[name].ports[0]].folder
+        if job.folder != right and (right / child.REFERENCE_TRACE).exists():
+            (job.folder / child.REFERENCE_TRACE).symlink_to(right / child.REFERENCE_TRACE)
+    recorded = [job for job in jobs.values() if (job.folder / child.REFERENCE_TRACE).exists()]
+    helpers.work("candidate", recorded, folder)
+
+    def report(name: str, port: str) -> Report:
+        assert files[name].exists(), files[name].name
+        job = jobs[name, port]
+        return helpers.result(job.folder if job in recorded else jobs[name, FORMS[name].ports[0]].folder)
+
+    return report
+
+
+@pytest.mark.parametrize("form", JUDGED)
+def test_the_right_port_passes(form: str, judged: Callable[[str, str], Report]) -> None:
+    report = judged(form, FORMS[form].ports[0])
+    assert "error" not in report, report["error"]
+    assert report["verdict"] == "pass", helpers.story(report)
+    assert set(helpers.statuses(report).values()) <= {"pass", "declared"}
+    assert FORMS[form].reader or FORMS[form].loader in report["environment"]
+    assert FORMS[form].note in " ".join(report["notes"])
+    assert bool(report["notes"]) == bool(FORMS[form].note), report["notes"]
+
+
+@pytest.mark.parametrize("form", JUDGED)
+def test_the_wrong_port_fails_where_it_is_wrong(form: str, judged: Callable[[str, str], Report]) -> None:
+    report = judged(form, FORMS[form].ports[1])
+    assert "error" not in report, report["error"]
+    assert helpers.at(report, "fault") == {FORMS[form].faults}, helpers.story(report)
+    assert {f"{layer}:{check}" for layer, check in helpers.failed_checks(report)} == set(FORMS[form].checks.split())
+
+
+@pytest.mark.parametrize("form", LISTED)
+def test_the_file_lists_what_is_reported(
+    form: str, files: dict[str, Path], judged: Callable[[str, str], Report]
+) -> None:
+    listed = [(entry.name, entry.class_name) for entry in modelfile.read(files[form]).layers()]
+    report = judged(form, FORMS[form].ports[0])
+    assert "error" not in report, report["error"]
+    found = [(la["name"], la["class"]) for la in report["layers"]]
+    assert sorted(listed) == sorted(found)
+
+
+@pytest.mark.parametrize("form", [name for name, form in FORMS.items() if form.refused])
+def test_what_holds_no_layers_is_refused(form: str, files: dict[str, Path]) -> None:
+    with pytest.raises(RunError, match=FORMS[form].refused):
+        modelfile.read(files[form])
