@@ -94,8 +94,8 @@ def from_weights(sides: Sides) -> list[Anchor]:
         else:
             sizes = {key: reference.weights[key].size for key in keys}
             region = _region(node.kind, steps, claims, sizes, torch, sides.candidate)
-        if region:
-            found.append((value, region))
+        if region and not (node.kind == "act" and torch.nodes[max(region)].kind != "act"):
+            found.append((value, region))  # a product with slopes is a part of a PReLU by hand: the graph has the rest
     return [_seated(a, sides) for a in _merge_claims(found, keras, torch)]
 
 

@@ -46,6 +46,8 @@ class Layouts:
         """
         self.keras = keras_axes(reference)
         self._reference, self._candidate = reference, candidate
+        self._layers = {v: layer for layer in reference.layers for v in layer.outputs}
+        self._operations = {v: operation for operation in candidate.trace.operations for v in operation.outputs}
         self._aliases: dict[str, Dimension] = {}
         self._names = 0
         self._moves: dict[Any, Axes | None] = {}
@@ -97,8 +99,8 @@ class Layouts:
 
     def meet(self, torch_value: int, keras_value: int) -> None:
         """Take a further pair into account."""
-        index = next((o for o in self._candidate.trace.operations if torch_value in o.outputs), None)
-        self._meet(torch_value, keras_value, operations.kind(index)[0] if index else "input")
+        operation = self._operations.get(torch_value)
+        self._meet(torch_value, keras_value, operations.kind(operation)[0] if operation else "input")
 
     # -- naming ------------------------------------------------------------------------------------------------------
 
@@ -143,7 +145,7 @@ class Layouts:
             self.torch[torch_value] = by_meaning
 
     def _by_meaning(self, torch_value: int, keras_value: int, kind: str) -> Axes | None:
-        """The layout that the operation itself has: channels first for convolutions and pooling, else Keras's own."""
+        """The layout that the operation itself has: its operands', channels first for convolutions, or Keras's."""
         want, shape = self.keras[keras_value], self._candidate.trace.shapes[torch_value]
         keras_shape = self._reference.shapes[keras_value]
         if len(shape) != len(want):
@@ -153,6 +155,9 @@ class Layouts:
                 rest = iter(flat)
                 return tuple(next(rest) if s != 1 else () for s in shape)
             return None
+        carried = self._order_of_operands(torch_value, keras_value)
+        if carried is not None and kind in operations.ELEMENTWISE | {"concat"}:
+            return tuple(want[i] for i in carried)
         orders = [tuple(range(len(want)))]
         convolved = len(want) > 2 and (kind == "conv" or self._is_convolved(torch_value))
         if len(want) > 2:
@@ -171,6 +176,17 @@ class Layouts:
             torch_value in operation.inputs and operations.kind(operation)[0] == "conv"
             for operation in self._candidate.trace.operations
         )
+
+    def _order_of_operands(self, torch_value: int, keras_value: int) -> tuple[int, ...] | None:
+        """In which order a join's operands hold the axes that Keras's have, where that is the same for all."""
+        operation, layer = self._operations.get(torch_value), self._layers[keras_value]
+        orders = {
+            tuple(want.index(d) for d in have)
+            for have in (self._resolved(self.torch[v]) for v in (operation.inputs if operation else ()))
+            for want in (self.keras[u] for u in layer.inputs)
+            if len(set(want)) == len(want) == len(self.keras[keras_value]) and sorted(have) == sorted(want)
+        }
+        return orders.pop() if len(orders) == 1 else None
 
     # -- the rules ---------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ _table(
     "avg_global",
 )
 _table("pool", "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax max_reduce", "max_global")
+_table("matmul", "cosine_similarity", "")
 _table("pool", "linalg_vector_norm norm var std var_mean std_mean logsumexp prod amin", "other_global")
 _table(
     "pad",
@@ -77,7 +78,8 @@ _table(
     "contiguous pixel_shuffle pixel_unshuffle channel_shuffle ravel as_strided repeat tile flip roll rot90 "
     "unfold adjoint numpy_H matrix_H unsafe_chunk unsafe_split narrow slice index_select take_along_dim gather",
 )
-_table("concat", "cat concat concatenate stack hstack vstack dstack column_stack block_diag", "")
+_table("concat", "stack")
+_table("concat", "cat concat concatenate hstack vstack dstack column_stack block_diag", "")
 _table("rnn", "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", "")
 _table(
     "attention",

@@ -185,7 +185,7 @@ def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
 
 def activation_of(class_name: str, config: Mapping[str, Any]) -> str | None:
     """Name of the activation function that a layer ends with; None where it ends with none."""
-    kind, variant, _ = _parts(Layer("", class_name, config, (), ()))[-1]
+    kind, variant, _ = _parts(Layer("", class_name, config, (), (), ("kernel",)))[-1]
     return variant if kind == "act" else None
 
 

@@ -266,8 +266,8 @@ class Walk:
                 cost, states = self._match(keras_node.operands, stacked.operands, False)
                 if cost < best[0]:
                     return 0.3 + cost, ("pair", *states)
-        scaled = keras_node.kind in _MERGES or (keras_node.kind, keras_node.variant) == ("pool", "avg")
-        if scaled and torch_node.kind == "affine":  # a sum divided by a number, a window's sum by how much it covers
+        averaged = (keras_node.kind, keras_node.variant) == ("pool", "avg")
+        if averaged and torch_node.kind == "affine":  # a window's sum divided by how much it covers
             inner, steps = torch_node, 0
             while inner is not None and inner.kind in ("affine", "move") and steps < 4:
                 steps += 1
@@ -281,6 +281,13 @@ class Walk:
             if pair_price(keras_node, inner) < _NEVER:
                 cost, states = self._match(keras_node.operands, inner.operands, keras_node.kind in _ORDERED)
                 return 0.3 * steps + pair_price(keras_node, inner) + cost, ("pair", *states)
+        if keras_node.kind == "concat" and torch_node.kind == "move":  # values woven into each other
+            stacked = self.torch.node(torch_node.operands[0])
+            if stacked is not None and stacked.variant == "stack" and stacked.outputs[0] not in self.taken:
+                cost, states = self._match(keras_node.operands, stacked.operands, True)
+                return cost, ("pair", *states)
+        if keras_node.kind in _MERGES and keras_node.kind != "concat" and torch_node.kind != "move":
+            best = min(best, self._joined_by_hand(keras_node, v), key=_price)
         if keras_node.kind not in _COMPOSITE or len(set(keras_node.operands)) != 1 or torch_node.kind == "move":
             return best
         hidden_allowed = keras_node.kind in ("attention", "opaque", "rnn")
@@ -334,6 +341,27 @@ class Walk:
             if _is_light(node):
                 pending += node.operands
         return joins[0] if joins else None
+
+    def _joined_by_hand(self, keras_node: Node, v: int) -> tuple[float, tuple[object, ...]]:
+        """A join as several operations: ``(a + b) / 2``, ``where(a > b, a, b)``, ``(a + b) * scale``."""
+        best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
+        top = self.torch.node(v)
+        operands = tuple(dict.fromkeys(keras_node.operands))
+        if len(operands) < 2 or top is None or (top.kind == "act" and len(set(top.operands)) == 1):
+            return best  # an activation after the join is another layer's, or one too many
+        reached, steps = [v], 0
+        for _ in range(8):
+            value = max(reached, key=self.torch.order)  # nothing else that was reached is computed from it
+            node = self.torch.node(value)
+            if node is None or value in self.taken or not (_is_light(node) or node.kind == keras_node.kind):
+                break
+            at = reached.index(value)
+            reached = list(dict.fromkeys([*reached[:at], *node.operands, *reached[at + 1 :]]))
+            steps += node.kind not in ("move", "identity")
+            if len(reached) == len(operands) and steps > 1:
+                cost, states = self._match(operands, tuple(reached), keras_node.kind in _ORDERED)
+                best = min(best, (0.15 + 0.15 * steps + cost, ("pair", *states)), key=_price)
+        return best
 
     def _match(
         self, keras_values: tuple[int, ...], torch_values: tuple[int, ...], ordered: bool

@@ -202,7 +202,7 @@ class Recorder:
             def function(x: Any) -> Any:
                 given = (args, {k: v for k, v in kwargs.items() if k != "training"})  # not every call() takes it
                 again = self._tf.nest.map_structure(lambda leaf: x if self._tf.is_tensor(leaf) else leaf, given)
-                return layer.call(*again[0], **again[1])
+                return layer(*again[0], **again[1])
 
         self._inside = layer
         try:
