@@ -165,11 +165,12 @@ def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
                 f"{name}: {where} is Keras's after rounding to {kind}; load the file's float32 weights",
             )
     looked_up = subject.layer.class_name == "Embedding"  # only the rows that the inputs name are compared otherwise
-    if (best_share < _MOSTLY and not looked_up) or by_content.fingerprint(candidate) == by_content.fingerprint(form):
+    reordered = by_content.fingerprint(candidate) == by_content.fingerprint(form)
+    if not looked_up and (best_share < _MOSTLY or reordered):
         return _other_form(name, weight, subject)
     wrong = candidate != form
     at = tuple(int(i) for i in np.unravel_index(int(np.argmax(_distance(candidate, form))), form.shape))
-    return "weights-differ", (
+    return "embedding-row" if reordered else "weights-differ", (
         f"{name}: {int(wrong.sum())} of {form.size} elements of {where} differ, most at {at}: got {candidate[at]:.6g}, "
         f"expected {form[at]:.6g}"
     )

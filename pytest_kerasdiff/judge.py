@@ -349,6 +349,10 @@ class Judge:
             result.status = "declared"
             result.reason = "does not depend on the model's input: judged in the layers that use it"
             return
+        if set(layer.outputs) <= self._reference.masks:
+            result.status, result.isolated, result.cumulative = "declared", None, None
+            result.reason = "a mask: judged in the layers that use it"
+            return
         partner = self.alignment.computed_with.get(position)
         if partner is not None:
             other = self._reference.layers[partner].name

@@ -116,7 +116,13 @@ class Regrouping:
         no value of their own in the port may be joined; a layer whose value is there and differs is at fault, whatever
         follows makes of it.
         """
-        absent = {p for p, result in enumerate(self._judge.verdicts) if self._is_absent(p, result)}
+        absent: set[int] = set()
+        for position, result in enumerate(self._judge.verdicts):
+            passed_on = self._alignment.passes_on.get(self._reference.layers[position].outputs[0])
+            if self._is_absent(position, result) or (
+                passed_on is not None and self._judge.layer_of[passed_on] in absent
+            ):
+                absent.add(position)
         changed = False
         for position, layer in enumerate(self._reference.layers):
             group = self._absent_before(position, absent)

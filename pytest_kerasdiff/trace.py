@@ -59,6 +59,7 @@ class ReferenceTrace:
         outputs: The model's outputs.
         values: Array of each value, in Keras's layout and the run's precision; loaded when asked for.
         shapes: Shape of each value.
+        masks: Values that are boolean: which steps a layer is to leave out.
         weights: float32 array of each weight by (layer, weight).
         environment: Versions and platform that made the trace.
         notes: What a reader of the report must know, such as a changed dtype policy.
@@ -72,6 +73,7 @@ class ReferenceTrace:
     weights: Mapping[tuple[str, str], Array]
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    masks: frozenset[int] = frozenset()
     curves: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     @property

@@ -103,5 +103,6 @@ def read(path: Path) -> ReferenceTrace:
         _Stored(file["weights"], {(la, w): str(i) for i, (la, w) in enumerate(header["weights"])}),
         header["environment"],
         tuple(header["notes"]),
+        frozenset(int(name) for name in values if values[name].dtype.kind == "b"),
         _Stored(file["curves"], {name: str(i) for i, name in enumerate(header["curves"])}),
     )

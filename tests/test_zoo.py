@@ -66,7 +66,9 @@ def test_a_right_port_passes(loader: str, name: str, port: str, judged: Judged) 
     report = judged(loader, name, port)
     assert "error" not in report, report["error"]
     declared = CASES[name].declared
-    found = {name for name, status in helpers.statuses(report).items() if status != "pass"}
+    # Keras 3 lists the operations that compute a mask, whose names depend on the models made before.
+    masks = {la["name"] for la in report["layers"] if la["status"] == "declared" and la["reason"].startswith("a mask")}
+    found = {name for name, status in helpers.statuses(report).items() if status != "pass"} - masks
     assert found == declared, helpers.story(report)
     assert helpers.failed_checks(report) == set(), helpers.story(report)
     assert report["verdict"] == "pass"

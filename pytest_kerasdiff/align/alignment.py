@@ -201,7 +201,7 @@ def _result(
     outputs: list[tuple[int, int]],
 ) -> Alignment:
     values = {v for layer in reference.layers for v in layer.outputs}
-    pairs = {u: v for u, v in walk.pairs.items() if u in values}
+    pairs = {u: v for u, v in walk.pairs.items() if u in values and u not in reference.masks}
     inside = {u: v for u, v in walk.pairs.items() if u not in values}
     ties = [tie for tie in walk.ties if values.issuperset(tie.keras)]
     result = Alignment(pairs, {}, {}, {}, {}, {}, inside, set(), keras, torch, ties)
@@ -231,7 +231,7 @@ def _result(
             result.computed_with[position] = partner
             if anchor.rounded:
                 result.folded[position] = partner
-        else:
+        elif value not in reference.masks:
             result.passes_on[value] = _passed_on(walk, chain, layer.inputs)
     _join_between(result, reference)
     for keras_value, torch_value in outputs:

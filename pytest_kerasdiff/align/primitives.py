@@ -204,7 +204,8 @@ def keras_graph(trace: ReferenceTrace) -> tuple[Graph, list[list[int]], dict[int
     for position, layer in enumerate(trace.layers):
         chain: list[int] = []
         if layer.inputs:
-            operands = layer.inputs
+            # A mask is no operand of what it masks, but of what makes another mask or numbers of it.
+            operands = tuple(v for v in layer.inputs if v not in trace.masks) or layer.inputs
             parts = _parts(layer)
             for i, (kind, variant, names) in enumerate(parts):
                 if kind in _MERGES.values() and len(operands) < 2:

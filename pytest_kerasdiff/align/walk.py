@@ -52,6 +52,7 @@ _CROSS = {
     ("linear", "matmul"): 0.5,
     ("crop", "move"): 0.05,
     ("crop", "pad"): 0.05,
+    ("pool", "move"): 0.6,
     ("upsample", "move"): 0.5,
     ("norm", "affine"): 0.6,
     ("affine", "norm"): 0.3,
@@ -373,7 +374,7 @@ class Walk:
             # Several operations take the one Keras input, or come from it by a common way.
             common = self._common_source(torch_values)
             if common is not None:
-                torch_values = (common,)
+                torch_values = (self._main_operand(keras_values[0], common, torch_values),)
         if not keras_values or not torch_values:
             return (0.0, []) if not keras_values else (1.0, [])
         missing = 2.0 * abs(len(keras_values) - len(torch_values))
@@ -414,6 +415,13 @@ class Walk:
             if i not in found and j not in found.values():
                 found[i] = j
         return [(keras_values[i], torch_values[j]) for i, j in found.items()]
+
+    def _main_operand(self, keras_value: int, common: int, values: Sequence[int]) -> int:
+        """What the one Keras input is: the common source, or one of the values, the others being lengths or a mask."""
+        prices = {common: self._cost(keras_value, common)[0]}
+        for value in values:
+            prices.setdefault(value, 0.3 * (len(values) - 1) + self._cost(keras_value, value)[0])
+        return min(prices, key=prices.__getitem__)
 
     def _common_source(self, values: Sequence[int]) -> int | None:
         chains = []

@@ -15,8 +15,11 @@ Call = Callable[[Any, tuple[Any, ...]], Any]
 
 
 def is_stack(func: Any, args: Sequence[Any]) -> bool:
-    """Whether an operation is a recurrent one of several layers with nothing between them."""
-    if func._schema.name not in _RECURRENT:
+    """Whether an operation is a recurrent one of several layers with nothing between them.
+
+    Packed sequences are left as they are: what a layer gives of them is no value of Keras's.
+    """
+    if func._schema.name not in _RECURRENT or func._overloadname != "input":
         return False
     named = _named(func, args)
     return int(named["num_layers"]) > 1 and not (named["train"] and named["dropout"])

@@ -146,7 +146,23 @@ def _from_config(keras: ModuleType, config: dict[str, Any]) -> Any:
         return keras.saving.deserialize_keras_object(config)
     # A legacy HDF5 file: the config has no module, and its layers are those of Keras 2 or early Keras 3.
     kinds = {"Sequential": keras.Sequential}
-    return kinds.get(config["class_name"], keras.Model).from_config(config["config"])
+    with keras.saving.CustomObjectScope(_operations(keras)):
+        return kinds.get(config["class_name"], keras.Model).from_config(config["config"])
+
+
+def _operations(keras: ModuleType) -> dict[str, Any]:
+    """Classes of Keras's operations by name, those that share it with a layer aside.
+
+    Keras 3 writes the operations that compute a mask into an HDF5 file and does not know their names when it reads it.
+    """
+    found, pending = {}, [keras.Operation]
+    while pending:
+        for kind in pending.pop().__subclasses__():
+            if not issubclass(kind, keras.layers.Layer):
+                pending.append(kind)
+                if not hasattr(keras.layers, kind.__name__):
+                    found[kind.__name__] = kind
+    return found
 
 
 @contextlib.contextmanager

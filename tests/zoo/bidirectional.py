@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.zoo.case import Case, Weights, wrong
-from tests.zoo.gates import R_Z_N, rnn
+from tests.zoo.gates import R_Z_N, linear, rnn
 from tests.zoo.recurrent import Between, every
 
 Merge = Callable[[Tensor, Tensor], Tensor]
@@ -96,7 +96,67 @@ def in_mode(mode: str, merge: Merge, other: Merge, sequences: bool = True) -> Ca
     )
 
 
+def unlike(k: Any) -> Any:
+    """An LSTM there, a GRU back."""
+    x = inputs = k.Input((7, 5))
+    x = k.layers.Dense(6, "relu", name="pre")(x)
+    back = k.layers.GRU(4, return_sequences=True, go_backwards=True)
+    x = k.layers.Bidirectional(k.layers.LSTM(4, return_sequences=True), backward_layer=back, name="rnn")(x)
+    return k.Model(inputs, k.layers.Dense(3, name="head")(x))
+
+
+class Unlike(Between):
+    def __init__(self, w: Weights, order: Sequence[int] = R_Z_N) -> None:
+        super().__init__(w)
+        own = w["rnn"]
+        self.there, self.back = rnn(nn.LSTM, own[:3]), rnn(nn.GRU, own[3:], order=order)
+
+    def recur(self, x: Tensor) -> Tensor:
+        return torch.cat([self.there(x)[0], self.back(x.flip(1))[0].flip(1)], dim=2)
+
+
+def translation(k: Any) -> Any:
+    """The states of both directions begin a decoder."""
+    source, target = k.Input((7, 5), name="source"), k.Input((6, 3), name="target")
+    encoder = k.layers.Bidirectional(k.layers.LSTM(4, return_state=True), name="encoder")
+    _, forward_h, forward_c, backward_h, backward_c = encoder(source)
+    h = k.layers.Concatenate(name="h")([forward_h, backward_h])
+    c = k.layers.Concatenate(name="c")([forward_c, backward_c])
+    out = k.layers.LSTM(8, return_sequences=True, name="decoder")(target, initial_state=[h, c])
+    return k.Model([source, target], k.layers.Dense(5, name="head")(out))
+
+
+class Translation(nn.Module):
+    def __init__(self, w: Weights, exchanged: bool = False, order: Sequence[int] = (0,)) -> None:
+        super().__init__()
+        self.encoder = rnn(nn.LSTM, *halves(w["encoder"]), bidirectional=True, order=order)
+        self.decoder, self.head, self.exchanged = rnn(nn.LSTM, w["decoder"]), linear(w["head"]), exchanged
+
+    def forward(self, source: Tensor, target: Tensor) -> Any:
+        _, (h, c) = self.encoder(source)
+        if self.exchanged:
+            h = h.flip(0)
+        h, c = torch.cat([h[0], h[1]], dim=-1), torch.cat([c[0], c[1]], dim=-1)
+        out, _ = self.decoder(target, (h[None], c[None]))
+        return self.head(out)
+
+
 CASES = [
+    Case(
+        "bidirectional_unlike",
+        unlike,
+        Unlike,
+        {"gate_order": wrong(lambda w: Unlike(w, (0, 1, 2)), "rnn")},
+    ),
+    Case(
+        "bidirectional_states",
+        translation,
+        Translation,
+        {
+            "exchanged": wrong(lambda w: Translation(w, exchanged=True), "encoder"),
+            "gate_order": wrong(lambda w: Translation(w, order=(0, 1, 3, 2)), "encoder"),
+        },
+    ),
     Case(
         "bidirectional_sequences",
         around(return_sequences=True),
