@@ -34,7 +34,12 @@ class ModelCollector(pytest.File):
     def collect(self) -> Iterator[pytest.Collector]:
         """One collector for each layer that the file lists."""
         for entry in self.config.stash[SESSION].layers[self.path]:
-            yield LayerCollector.from_parent(self, name=entry.name, entry=entry)
+            yield LayerCollector.from_parent(self, name=node_name(entry.name), entry=entry)
+
+
+def node_name(layer: str) -> str:
+    """Name of a layer in node ids, which pytest parts at ``::`` and, where somebody selects one, at ``[``."""
+    return layer.replace("::", ":").replace("[", "(").replace("]", ")")
 
 
 class LayerCollector(pytest.Collector):
@@ -43,15 +48,13 @@ class LayerCollector(pytest.Collector):
     def __init__(self, *, entry: LayerEntry, **kwargs: Any) -> None:
         """Know the layer."""
         super().__init__(**kwargs)
-        self._entry = entry
+        self.entry = entry
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item for the output, one for each check."""
         yield OutputItem.from_parent(self, name="output")
-        made = self.config.stash[SESSION].checks_made.get(self.path)
         for name, check in checks.CHECKS.items():
-            concerned = check.concerns(self._entry.class_name, self._entry.config)
-            if concerned if made is None else (self._entry.name, name) in made:
+            if check.concerns(self.entry.class_name, self.entry.config):
                 yield CheckItem.from_parent(self, name=name)
 
 
@@ -65,8 +68,8 @@ class _Item(pytest.Item):
     @property
     def layer_name(self) -> str:
         """Report name of the layer."""
-        assert self.parent is not None
-        return self.parent.name
+        assert isinstance(self.parent, LayerCollector)
+        return self.parent.entry.name
 
     def model_report(self) -> Mapping[str, Any]:
         """The report of the model this test belongs to."""

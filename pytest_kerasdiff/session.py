@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import child, modelfile, supervisor, text
+from pytest_kerasdiff import child, listing, modelfile, supervisor, text
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
@@ -60,7 +60,6 @@ class KerasdiffSession:
                     raise  # else the user's code knows the layers: see find_layers
         self._runs: dict[Path, supervisor.Run] = {}
         self._reports: dict[Path, Report] = {}
-        self.checks_made: dict[Path, set[tuple[str, str]]] = {}
         self._worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
         self._add_arguments(explicit)
 
@@ -79,11 +78,13 @@ class KerasdiffSession:
 
     def start(self) -> None:
         """Start both processes of every model; not in xdist's workers, and not where nothing will be run."""
-        if self._worker is not None or any(getattr(self._config.option, name, False) for name in _SHOW_ONLY):
+        if self._worker is not None:
             return
         for argument in (str(self._config.invocation_params.dir), str(self._config.rootpath)):
             if argument not in sys.path:
                 sys.path.append(argument)
+        if any(getattr(self._config.option, name, False) for name in _SHOW_ONLY):
+            return
         for path, settings in self.models.items():
             self._runs[path] = supervisor.Run(settings, self._config.rootpath)
 
@@ -92,24 +93,22 @@ class KerasdiffSession:
         return {str(path): str(run.folder) for path, run in self._runs.items()}
 
     def find_layers(self) -> None:
-        """Learn the layers of files that do not list them from their reports; before tests are collected.
+        """Learn the layers of files that do not list them from the reference process; before tests are collected.
 
         Raises:
-            RunError: A run could not be made, or none is made.
+            RunError: Keras cannot build the model.
         """
         for path in self.models.keys() - self.layers.keys():
-            if self._worker is None:
-                if path not in self._runs:
-                    raise RunError(f"{path}: lists no layers; they are known only when the comparison is run")
-                self.wait({path})
-            else:
+            if self._worker is not None:
                 folder = self._worker_folder(path)
-                while folder.is_dir() and not (folder / child.REPORT).exists():
+                while folder.is_dir() and not (folder / child.REFERENCE_TRACE).exists():
                     time.sleep(0.02)
-            report = self.report(path)
-            names = [(la["name"], la["class"]) for la in report["layers"]]
-            self.layers[path] = [modelfile.LayerEntry(name, kind, {}) for name, kind in names]
-            self.checks_made[path] = {(c["layer"], c["check"]) for c in report["checks"]}
+                entries = listing.read(folder)
+            elif path in self._runs:
+                entries = self._runs[path].layers()
+            else:  # nothing will be run, so that a stale list lets nothing pass untested
+                entries = listing.find(self.models[path], self._config.rootpath, getattr(self._config, "cache", None))
+            self.layers[path] = [modelfile.LayerEntry(*entry) for entry in entries]
 
     def wait(self, selected: Collection[Path] | None) -> None:
         """Wait for the reports of the models that have tests to run.

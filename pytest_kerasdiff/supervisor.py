@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,20 +18,23 @@ from pytest_kerasdiff import child
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
-_SIDES = ("reference", "candidate")
+SIDES = ("reference", "candidate")
 _POLL_S = 0.02
 
 
 class Run:
     """One comparison under way: a reference process and a candidate process, and the folder they write into."""
 
-    def __init__(self, settings: Settings, rootdir: Path, folder: Path | None = None) -> None:
-        """Start both processes.
+    def __init__(
+        self, settings: Settings, rootdir: Path, folder: Path | None = None, sides: Sequence[str] = SIDES
+    ) -> None:
+        """Start the processes.
 
         Args:
             settings: What to do.
             rootdir: Where the manifest is looked for after the model's folder.
             folder: Existing folder for the run's files; a temporary one if None.
+            sides: Which processes; the reference process alone knows the layers.
         """
         self.settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
@@ -44,7 +48,7 @@ class Run:
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, IO[bytes]] = {}
-        for side in _SIDES:
+        for side in sides:
             log = self._logs[side] = (self.folder / f"{side}.log").open("wb")
             self._children[side] = subprocess.Popen(
                 [sys.executable, "-m", f"pytest_kerasdiff.{side}", str(path)],
@@ -60,12 +64,24 @@ class Run:
         Raises:
             RunError: A side says why the run cannot be made, or died; the line carries its last words.
         """
-        path = self.folder / child.REPORT
+        report: dict[str, Any] = self._result(child.REPORT, SIDES)
+        return report
+
+    def layers(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Wait for the name, the class and the config of every call of every layer.
+
+        Raises:
+            RunError: The reference process says why they cannot be known, or died.
+        """
+        self._result(child.REFERENCE_TRACE, ("reference",), is_json=False)
+        return [tuple(entry) for entry in json.loads((self.folder / child.LAYERS).read_text("utf-8"))]
+
+    def _result(self, name: str, sides: Sequence[str], is_json: bool = True) -> Any:
+        path = self.folder / name
         while True:
             if path.exists():
-                report: dict[str, Any] = json.loads(path.read_text("utf-8"))
-                return report
-            for side in _SIDES:
+                return json.loads(path.read_text("utf-8")) if is_json else None
+            for side in sides:
                 status = self._children[side].poll()
                 if status is not None and not (status == 0 and self._expected(side)):
                     raise RunError(self._last_words(side, status))

@@ -98,6 +98,56 @@ def test_the_file_lists_what_is_reported(
     assert sorted(listed) == sorted(found)
 
 
+#: Says at the end which frameworks the pytest process has imported.
+CONFTEST = """
+import sys
+
+
+def pytest_unconfigure():
+    print("imported:", sorted({"torch", "keras", "tf_keras", "tensorflow"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("form", ["keras_h5"])
+def test_collecting_imports_no_framework(form: str, files: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    models = [f"--keras-model={path}" for name, path in files.items() if name in LISTED and path.exists()]
+    run = helpers.run_pytest(tmp_path, "--collect-only", "-q", "-p", "no:cacheprovider", "--rootdir=.", *models)
+    assert "imported: []" in run.stdout.splitlines(), run.stdout[-2000:] + run.stderr
+    assert all(f"{model.partition('=')[2]}::" in run.stdout for model in models)
+
+
+def collected(run: subprocess.CompletedProcess[str]) -> set[str]:
+    return {line.split("::", 1)[1] for line in run.stdout.splitlines() if "::" in line}
+
+
+@pytest.mark.parametrize("form", ["keras_weights"])
+def test_a_file_of_weights_is_listed_and_judged_under_pytest(form: str, files: dict[str, Path]) -> None:
+    folder = files[form].parent
+    builder, port = f"--kerasdiff-keras={FORMS[form].settings['keras']}", "--kerasdiff-torch=tests.file_ports:net"
+    options = (f"--keras-model={files[form]}", builder, port, "--rootdir=.")
+    listed = helpers.run_pytest(folder, *options, "--collect-only", "-q", "-n", "2", "-p", "no:cacheprovider")
+    names = collected(listed)
+    assert names >= {"image::output", "conv::output", "conv::weights", "norm::eps", "relu::hyper", "dense::output"}
+    run = helpers.run_pytest(folder, *options, "-v", "-n", "2")
+    assert run.returncode == 0, run.stdout + run.stderr
+    passed = {line.split("::", 1)[1].split()[0] for line in run.stdout.splitlines() if "PASSED" in line}
+    assert passed == names
+
+
+@pytest.mark.parametrize("form", ["keras_names_h5", "tf_keras_names_h5"])
+def test_a_test_is_selected_by_its_node_id_whatever_the_layer_is_called(form: str, files: dict[str, Path]) -> None:
+    port = f"--kerasdiff-torch=tests.file_ports:{FORMS[form].ports[0]}"
+    options = (f"--keras-model={files[form].name}", port, "--rootdir=.", "-p", "no:cacheprovider")
+    folder = files[form].parent
+    every = helpers.run_pytest(folder, *options, "--collect-only", "-q")
+    ids = [line for line in every.stdout.splitlines() if line.endswith("::output")]
+    assert len(ids) == 1 + len(keras_files.NAMES[FORMS[form].loader])
+    run = helpers.run_pytest(folder, *options, *ids, "-v")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("PASSED") == len(ids)
+
+
 @pytest.mark.parametrize("form", [name for name, form in FORMS.items() if form.refused])
 def test_what_holds_no_layers_is_refused(form: str, files: dict[str, Path]) -> None:
     with pytest.raises(RunError, match=FORMS[form].refused):

@@ -63,9 +63,16 @@ def note(what, settings):
 
 
 class Run:
-    def __init__(self, settings, rootdir, folder=None):
+    def __init__(self, settings, rootdir, folder=None, sides=supervisor.SIDES):
+        self.sides = sides
         self.settings, self.folder = settings, Path(tempfile.mkdtemp(prefix="kerasdiff-"))
-        note("start", settings)
+        note("start" if self.sides == supervisor.SIDES else "list", settings)
+        if (HERE / child.LAYERS).exists():
+            shutil.copy(HERE / child.LAYERS, self.folder)
+            (self.folder / child.REFERENCE_TRACE).touch()
+
+    def layers(self):
+        return json.loads((self.folder / child.LAYERS).read_text("utf-8"))
 
     def wait(self):
         note("wait", self.settings)
@@ -447,18 +454,50 @@ def test_workers_look_the_reports_up(fake: Path) -> None:
     assert done.engine("start") == done.engine("wait") == ["model.h5", "net.h5"]
 
 
+WEIGHTS_ONLY = ("--keras-model=weights.h5", "--kerasdiff-keras=builders:build")
+
+
+def fake_weights(folder: Path) -> None:
+    """A file of weights whose layers the replaced engine knows as Keras would."""
+    helpers.write_keras(folder / "weights.h5", None, helpers.tiny_weights())
+    (folder / "builders.py").write_text(helpers.KERAS_BUILDERS)
+    (folder / "weights.json").write_text((folder / "net.json").read_text("utf-8"))
+    layers = [(la["name"], la["class_name"], la["config"]) for la in helpers.tiny_config()["config"]["layers"]]
+    (folder / "layers.json").write_text(json.dumps(layers))
+
+
 def test_the_layers_of_a_file_of_weights_are_those_of_the_model_that_code_builds(fake: Path) -> None:
-    helpers.write_keras(fake / "weights.h5", None, helpers.tiny_weights())
-    (fake / "weights.json").write_text((fake / "net.json").read_text("utf-8"))
-    options = ("--keras-model=weights.h5", "--kerasdiff-keras=builders:build", "-k", "not own")
+    fake_weights(fake)
+    options = (*WEIGHTS_ONLY, "-k", "not own")
     wanted = {n.replace("wrong/net", "weights"): OUTCOMES[n].replace("XFAIL", "FAILED") for n in WRONG_TESTS}
     alone = run_fake(fake, *options)
     assert alone.outcomes == wanted
     assert alone.engine("wait") == ["weights.h5"]
     assert run_fake(fake, "-p", "xdist", "-n", "2", *options).outcomes == wanted
-    listed = run_fake(fake, *options, "--collect-only")
-    assert listed.run.returncode == 4
-    assert "known only when the comparison is run" in listed.run.stderr
+
+
+def test_the_layers_of_a_file_of_weights_are_listed_by_keras_alone_and_kept(fake: Path) -> None:
+    fake_weights(fake)
+    options = ("-p", "xdist", "--collect-only", "-qq", "-k", "not own", *WEIGHTS_ONLY)
+
+    def collected(*more: str) -> Done:
+        done = run_fake(fake, *options, *more)
+        lines = {line for line in done.run.stdout.splitlines() if "::" in line}
+        assert lines == {name.replace("wrong/net", "weights") for name in WRONG_TESTS}, done.run.stdout
+        assert not done.modules() & {"torch", "keras", "tf_keras", "tensorflow"}
+        assert done.engine("start") == []
+        return done
+
+    assert collected().engine("list") == ["weights.h5"]
+    assert collected().engine("list") == []
+    assert collected("-n", "2").engine("list") == []
+    assert collected("-p", "no:cacheprovider").engine("list") == ["weights.h5"]
+    assert collected("--kerasdiff-batch=3").engine("list") == ["weights.h5"]
+    (fake / "builders.py").write_text("changed = True\n")
+    assert collected().engine("list") == ["weights.h5"]
+    helpers.write_keras(fake / "weights.h5", None, {"dense": {}})
+    assert collected().engine("list") == ["weights.h5"]
+    assert collected().engine("list") == []
 
 
 def test_the_same_model_twice_is_a_usage_error(fake: Path) -> None:

@@ -65,6 +65,7 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         notes.append(f"the file's dtype policy is {', '.join(reduced)}; judged in {settings.precision}")
     if recording.compiled:
         notes.append(f"TensorFlow has no CPU kernel for {', '.join(recording.compiled)}: compiled by XLA")
+    (job.folder / child.LAYERS).write_text(json.dumps([[la.name, la.class_name, la.config] for la in recording.layers]))
     writer.close(
         recording.layers,
         outputs,
