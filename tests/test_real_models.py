@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 
+import h5py
 import pytest
 
 from tests import helpers
@@ -164,6 +166,22 @@ def test_the_tests_of_a_model_pass_on_two_workers(model: str, port: str, layers:
     assert found is not None, summary
     assert int(found[1]) == layers
     assert f"{layers + int(found[2])} passed" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "port", "layers"), [("pretrainedResnet.h5", "model.resnet8", 30), ("ad01.h5", "tests.ports.ad01", 29)]
+)
+def test_models_of_keras_2_that_keras_3_reads_pass_in_it_too(
+    model: str, port: str, layers: int, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copyfile(DATA / model, tmp_path / model))
+    with h5py.File(copy, "a") as file:
+        file.attrs["keras_version"] = "3.0.0"
+    report = helpers.compare(copy, f"{port}:build", tmp_path).report
+    assert_equivalent(report)
+    assert "keras" in report["environment"]
+    assert "tf_keras" not in report["environment"]
+    assert len(report["layers"]) == layers
 
 
 def test_vww_96_passes_in_all_layers(vww: Compared) -> None:
