@@ -60,6 +60,7 @@ class Subject:
         layer: The Keras layer.
         weights: Its weights by name, float32, in Keras's layout.
         operation: The torch operation that stands for it, if there is one.
+        steps: All torch operations of the layer, in order.
         constants: Constants of all torch operations of the layer.
         folded: Its weights are multiplied into another layer's.
         last: The torch operation that gives the layer's output, where it is not the layer's input.
@@ -76,6 +77,7 @@ class Subject:
     constants: Sequence[ConstantData]
     folded: bool
     last: Operation | None = None
+    steps: Sequence[Operation] = ()
     curves: tuple[Array, Array] | None = None
     vouched: bool = True
     parameters: Set[str] = frozenset()
@@ -100,14 +102,33 @@ def check_eps(subject: Subject) -> Outcome:
     """
     keras = float(subject.layer.config["epsilon"])
     operation = subject.operation
-    if operation is None or operation.arguments.get("eps") is None:
+    stated = operation.arguments.get("eps") if operation is not None else None
+    written = _written_epsilon(subject.steps)
+    if stated is not None and operation is not None:
+        port, source = float(stated), operation.source
+        remedy = f"set {operation.name.partition('@')[0]}.eps = {keras:g}"
+    elif written is not None:
+        port, source = written
+        remedy = f"add {keras:g} there"
+    else:
         return "", f"Keras {keras:g}; the port has no epsilon of its own, its activations are compared"
-    port = float(operation.arguments["eps"])
     # Keras may have stored the value after a trip through float32.
     if abs(port - keras) <= 1e-6 * keras:
         return "", f"Keras {keras:g}, port {port:g}"
-    module = operation.name.partition("@")[0]
-    return "eps", f"Keras {keras:g}, port {port:g} [{operation.source}]; set {module}.eps = {keras:g}"
+    return "eps", f"Keras {keras:g}, port {port:g} [{source}]; {remedy}"
+
+
+def _written_epsilon(steps: Sequence[Operation]) -> tuple[float, str] | None:
+    """(number added directly before a root is taken, where) in a normalisation written by hand."""
+    producers = {value: step for step in steps for value in step.outputs}
+    for root in steps:
+        if root.op not in ("sqrt", "rsqrt") and root.arguments.get("exponent") not in (0.5, -0.5):
+            continue
+        added = producers.get(root.inputs[0])
+        number = added.arguments.get("other") if added is not None and added.op == "add" else None
+        if added is not None and isinstance(number, int | float):
+            return float(number), added.source
+    return None
 
 
 def check_weights(subject: Subject) -> Outcome:
@@ -207,6 +228,10 @@ def _distance(first: Array, second: Array) -> npt.NDArray[np.float64]:
 
 def _forms(name: str, weight: Array, class_name: str) -> list[Array]:
     """The weight in torch's layout and in Keras's own."""
+    if class_name == "EinsumDense":  # a linear has all that goes in, and all that comes out, as one axis each
+        return [weight.reshape(1, -1)] if "bias" in name else [
+            weight.reshape(weight.shape[0], -1).T, weight.reshape(-1, weight.shape[-1]).T, weight
+        ]  # fmt: skip
     if "kernel" not in name or weight.ndim < 2:
         return [weight]
     kind = "linear" if weight.ndim == 2 else "conv"
@@ -304,6 +329,7 @@ def _subject(
         [trace.constants[n] for n in numbers],
         position in alignment.folded or position in alignment.folded.values(),
         trace.operations[alignment.torch.producer[value]] if value in alignment.torch.producer else None,
+        [trace.operations[step] for step in sorted(steps)],
         curves.both(reference, candidate, alignment, position),
         not wrong
         and any(np.any(reference.values[v]) for v in layer.inputs)  # what meets only zeros proves no kernel

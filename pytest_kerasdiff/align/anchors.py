@@ -136,7 +136,7 @@ def _region(
         candidate: The torch side.
     """
     keys = set(sizes)
-    bias = [size for (_, name), size in sizes.items() if "bias" in name]
+    bias = {key: size for key, size in sizes.items() if "bias" in key[1]}
     if not steps:
         return set()
     if kind in _REGION_KINDS or kind in ("norm", "affine", "act"):
@@ -153,6 +153,8 @@ def _region(
     if len(strongest) != 1:
         return set()
     region = {strongest[0]}
+    if claims.of_operation[strongest[0]] & set(bias):
+        return region
     # A bias added by an operation of its own, directly after.
     value = torch.nodes[strongest[0]].outputs[0]
     for _ in range(4 if candidate.operations[strongest[0]].arguments.get("bias") is None else 0):
@@ -164,7 +166,7 @@ def _region(
         if consumers[0] in steps or (
             bias
             and following.variant == "add"
-            and any(candidate.constants[c].array.size == bias[0] for c in operation.constants)
+            and any(candidate.constants[c].array.size in bias.values() for c in operation.constants)
         ):
             region.add(consumers[0])
             break

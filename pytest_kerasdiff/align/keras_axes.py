@@ -83,6 +83,9 @@ def _keras_rule(
         return (first[0], first[source])
     if kind == "Dense" and same_rank:
         return (*first[:-1], new(n - 1))
+    if kind == "EinsumDense":
+        taken, given = _letters(str(config.get("equation", "")), len(first))
+        return tuple(first[taken.index(c)] if c in taken else new(d) for d, c in enumerate(given))
     if kind in ("Flatten", "Reshape", "Permute"):
         return _keras_movement(kind, config, first, shapes[0], shape, fresh)
     if kind == "RepeatVector":
@@ -99,6 +102,14 @@ def _keras_rule(
     if all(len(i) == n for i in ins) and all(shape[d] in {s[d] for s in shapes} for d in range(n)):
         return tuple(_widest([i[d] for i in ins]) for d in range(n))
     return tuple(first[0] if d == 0 and shape[0] == shapes[0][0] else new(d) for d in range(n))
+
+
+def _letters(equation: str, dimensions: int) -> tuple[str, str]:
+    """Letters of an einsum's input and output, one for each dimension: ``...x,xy->...y`` on three are 01x and 01y."""
+    left, given = equation.replace(" ", "").split("->")
+    taken = left.split(",")[0]
+    hidden = "".join(map(str, range(dimensions - len(taken.replace("...", "")))))
+    return taken.replace("...", hidden), given.replace("...", hidden)
 
 
 def _widest(dimensions: Sequence[Dimension]) -> Dimension:

@@ -128,10 +128,14 @@ class Layouts:
         have, want = self._resolved(self.torch[torch_value]), self.keras[keras_value]
         mine = [d for d in have if not is_unit(d) and not names((d,)) & names(want)]
         theirs = [d for d in want if not is_unit(d) and not names((d,)) & names(have)]
-        if len(mine) == len(theirs):
+        if len(mine) == 1 < len(theirs) and _is_new(mine[0]) and _size(mine[0]) == _size(sum(theirs, ())):
+            # (heads, features) of an EinsumDense are one axis of a linear.
+            self._aliases[mine[0][0][0]] = sum(theirs, ())
+            have = self._resolved(have)
+        elif len(mine) == len(theirs):
             theirs = _by_size(mine, theirs)
             for own, other in zip(mine, theirs, strict=True):
-                if len(own) == 1 and own[0][1] == 1 and own[0][0].startswith("torch."):
+                if _is_new(own):
                     self._aliases[own[0][0]] = other
                 elif len(mine) == 1:  # an axis that has a name already is another one here: for this value alone
                     have = tuple(other if d == own else d for d in have)
@@ -377,6 +381,11 @@ def _by_size(mine: list[Dimension], theirs: list[Dimension]) -> list[Dimension]:
     if own == other or sorted(own) != sorted(other) or len(set(own)) != len(own):
         return theirs
     return [theirs[other.index(size)] for size in own]
+
+
+def _is_new(dimension: Dimension) -> bool:
+    """Whether a dimension is one whole axis that torch made."""
+    return len(dimension) == 1 and dimension[0][1] == 1 and dimension[0][0].startswith("torch.")
 
 
 def _size(dimension: Dimension) -> int:

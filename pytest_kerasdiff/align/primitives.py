@@ -49,6 +49,20 @@ _FUNCTIONS = {
     "matmul": "matmul",
 }
 """Operations of Keras (``keras.ops``, TFOpLambda) that join values, by their name without separators."""
+_ACTIVATIONS = (
+    "relu relu6 leaky_relu elu celu selu gelu glu silu hard_silu mish sigmoid hard_sigmoid log_sigmoid sparse_sigmoid "
+    "tanh hard_tanh tanh_shrink softplus sparse_plus squareplus softsign soft_shrink hard_shrink threshold softmax "
+    "log_softmax sparsemax exp expm1 log log1p sqrt rsqrt square abs erf sign sin cos sinh cosh tan"
+)
+_OF_ONE_VALUE = {
+    **{name.replace("_", ""): name for name in _ACTIVATIONS.split()},
+    "absolute": "abs",
+    "swish": "silu",
+    "hardswish": "hard_silu",
+    "clip": "relu",
+    "clipbyvalue": "relu",
+}
+"""Functions of Keras that are activations, by their name without separators."""
 _ACTIVATION_LAYERS = {
     "ReLU": "relu",
     "LeakyReLU": "leaky_relu",
@@ -142,7 +156,8 @@ def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
         ]
         return [("affine", step, ()) for step in done] or [("identity", "", ())]
     if name == "Normalization":
-        return [("affine", "add", ()), ("affine", "mul", weights)]
+        mean = tuple(w for w in weights if "mean" in w)
+        return [("affine", "add", mean), ("affine", "mul", tuple(w for w in weights if w not in mean))]
     if name == "Activation":
         return after or [("identity", "", ())]
     if name in _ACTIVATION_LAYERS:
@@ -167,8 +182,8 @@ def _parts(layer: Layer) -> list[tuple[str, str, tuple[str, ...]]]:
         return [(_MERGES[name], "", ())]
     if plain in _FUNCTIONS:
         return [(_FUNCTIONS[plain] if len(layer.inputs) > 1 else "affine", "", ())]
-    if plain in ("relu", "sigmoid", "tanh", "softmax", "silu", "gelu", "elu", "exp", "sqrt", "abs"):
-        return [("act", plain, ())]
+    if plain in _OF_ONE_VALUE:
+        return [("act", _OF_ONE_VALUE[plain], ())]
     if plain in (
         "reshape",
         "transpose",
@@ -209,7 +224,8 @@ def keras_graph(trace: ReferenceTrace) -> tuple[Graph, list[list[int]], dict[int
             parts = _parts(layer)
             for i, (kind, variant, names) in enumerate(parts):
                 if kind in _MERGES.values() and len(operands) < 2:
-                    kind = "affine"  # the other operands are constants
+                    # The other operands are constants: clipping, or scale and offset.
+                    kind, variant = ("act", "relu") if kind in ("maximum", "minimum") else ("affine", variant)
                 outputs: Sequence[int] = layer.outputs
                 if i + 1 < len(parts):
                     outputs, fresh = (fresh,), fresh + 1

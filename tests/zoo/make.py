@@ -37,6 +37,7 @@ def make(case: Case, keras: Any, folder: Path) -> None:
     """Write the files of a case."""
     home = folder / case.name
     home.mkdir()
+    keras.backend.clear_session()  # automatic names begin anew
     model = case.keras(keras)
     draw_weights(model)
     if case.prepare is not None:
