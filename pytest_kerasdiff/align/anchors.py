@@ -19,7 +19,7 @@ _JOINING = frozenset({"move", "identity", "concat", "add", "mul", "affine", "max
 _HEAVY = MAIN_KINDS | {"rnn", "attention"}
 _REGION_KINDS = frozenset({"rnn", "attention", "opaque"})
 _APART = MAIN_KINDS | {"rnn", "attention", "norm", "upsample"}
-"""Kinds that are no last part of a recurrent layer: what follows it begins with them."""
+"""Kinds that are no last part of a layer whose end is open: what follows it begins with them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -217,13 +217,14 @@ def _seated(anchor: Anchor, sides: Sides) -> Anchor:
     """Move an anchor to the value that is the layer's output.
 
     Heads joined, a transposed convolution or a padded one cropped: it is the first value of the layer's size that comes
-    from the operations' outputs by such steps alone. A recurrent layer may end in many ways: its anchor is left open.
+    from the operations' outputs by such steps alone. A recurrent layer or a user's own may end in many ways: its anchor
+    is left open.
     """
     reference, candidate, keras, torch = sides.reference, sides.candidate, sides.keras, sides.torch
     node = keras.node(anchor.last)
-    if node is None or node.kind not in ("rnn", "attention", "conv", "linear"):
+    if node is None or node.kind not in ("rnn", "opaque", "attention", "conv", "linear"):
         return anchor
-    if node.kind == "rnn":
+    if node.kind in ("rnn", "opaque"):
         return _open(anchor, sides)
     shape = reference.shapes[reference.layers[node.owner].outputs[0]]
     size = math.prod(shape)
@@ -243,7 +244,7 @@ def _seated(anchor: Anchor, sides: Sides) -> Anchor:
 
 
 def _open(anchor: Anchor, sides: Sides) -> Anchor:
-    """Leave open which value is a recurrent layer's output.
+    """Leave open which value is a layer's output.
 
     The last step taken out, steps stacked, halves added, the gates of the last step: everything that is computed from
     the operations that hold the weights, up to the next operation with weights.

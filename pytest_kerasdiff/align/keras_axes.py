@@ -70,7 +70,14 @@ def _keras_rule(
         return (first[0], *rest)
     if kind in IDENTITIES or kind == "Activation":
         return first
-    if "ConvLSTM" not in kind and "Conv" in kind and same_rank:
+    if "ConvLSTM" in kind:
+        start = n - len(shapes[0]) + 2  # of the axes of one step, which the output has one after the other, or the last
+        channel = start if config.get("data_format") == "channels_first" else n - 1
+        return tuple(
+            first[d] if d < start else new(d) if d == channel else resized(first[d - n], shape[d], fresh)
+            for d in range(n)
+        )
+    if "Conv" in kind and same_rank:
         return tuple(
             first[0] if d == 0 else new(d) if d == channel else resized(first[d], shape[d], fresh) for d in range(n)
         )
