@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_kerasdiff import checks, child, feeding, manifest, modelfile, probes, report, settle, tracefile
+from pytest_kerasdiff.align import steps
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.errors import RunError
@@ -18,13 +19,13 @@ from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec
 from pytest_kerasdiff.options import Settings
-from pytest_kerasdiff.trace import Array, Candidate, ReferenceTrace
+from pytest_kerasdiff.trace import Array, Recorded, ReferenceTrace
 
 
 class Port(Protocol):
     """The user's torch model, built but not yet run."""
 
-    def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Candidate:
+    def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Recorded:
         """Run it once on these inputs."""
 
 
@@ -32,7 +33,7 @@ class Port(Protocol):
 class _Fed:
     """A recorded port and the layouts it was fed with."""
 
-    candidate: Candidate
+    candidate: Recorded
     layouts: tuple[feeding.Layout, ...]
     notes: tuple[str, ...]
 
@@ -204,7 +205,10 @@ def _best(
             option.notes,
         )
 
-    judges = [(make(option, {}), option) for option in fed]
+    joined = [
+        dataclasses.replace(o, candidate=o.candidate.joined(steps.find(reference, o.candidate.trace))) for o in fed
+    ]
+    judges = [(make(option, {}), option) for option in joined]
     best, option = min(judges, key=lambda pair: len(pair[0].layouts.contradicted))
     return settle.settle(best, lambda chosen: make(option, chosen), reference)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -184,6 +184,18 @@ class Candidate(Protocol):
 
     def stream(self, outputs: Iterable[int], visit: Callable[[int, Array], None]) -> None:
         """Run the whole program on its recorded inputs and hand over each wanted value as soon as it is there."""
+
+
+class Recorded(Candidate, Protocol):
+    """The torch side just recorded."""
+
+    def joined(self, sequences: Iterable[Sequence[int]]) -> Recorded:
+        """The same program with sequences that it has step by step as values too.
+
+        Args:
+            sequences: The steps of each, which become axis 1 of a value of its own; what takes a step and is no part
+                of the computation of another one takes it from there.
+        """
 
 
 class ReplayError(Exception):

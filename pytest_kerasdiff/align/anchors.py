@@ -150,8 +150,8 @@ def _region(
 
     best = max(strength(step) for step in steps)
     strongest = [step for step in steps if strength(step) == best]
-    if len(strongest) != 1:
-        return set()
+    if len(strongest) > 1:
+        return _joined_steps(strongest, torch)
     region = {strongest[0]}
     if claims.of_operation[strongest[0]] & set(bias):
         return region
@@ -172,6 +172,13 @@ def _region(
             break
         value = following.outputs[0]
     return region
+
+
+def _joined_steps(steps: Sequence[int], torch: Graph) -> set[int]:
+    """The steps of a layer that is called in a loop, with the operation that joins what they give."""
+    given = tuple(torch.nodes[step].outputs[0] for step in steps)
+    joins = [i for i in torch.consumers.get(given[0], []) if torch.nodes[i].operands == given]
+    return {*steps, joins[0]} if joins and torch.nodes[joins[0]].kind == "concat" else set()
 
 
 def _with_sink(steps: Sequence[int], torch: Graph, join: bool) -> set[int]:

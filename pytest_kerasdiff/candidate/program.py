@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ReplayError, Value
+from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, Operation, ReplayError, Value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +88,50 @@ class Program:
                 str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             ) from None
         return found
+
+    def joined(self, sequences: Iterable[Sequence[int]]) -> Program:
+        """The same program with sequences that it has step by step as values too; see ``Candidate.joined``."""
+        result = self
+        for steps in sequences:
+            result = result._with_sequence(steps)
+        return result
+
+    def _with_sequence(self, steps: Sequence[int]) -> Program:
+        new = max(self._trace.shapes) + 1
+        apart = range(new + 1, new + 1 + len(steps))
+        taken = {step: Value(n) for step, n in zip(steps, apart, strict=True)}
+
+        def renamed(tree: Any) -> Any:
+            return pytree.tree_map(lambda leaf: taken.get(leaf.index, leaf) if isinstance(leaf, Value) else leaf, tree)
+
+        before = set(self._needed(steps, set()))
+        program = [(self._instructions[i], self._trace.operations[i]) for i in sorted(before)]
+        values, last = [Value(step) for step in steps], program[-1][1]
+        joining = (
+            ("stack", torch.ops.aten.stack.default, {"tensors": values, "dim": 1}, tuple(steps), (new,)),
+            ("unbind", torch.ops.aten.unbind.int, {"self": Value(new), "dim": 1}, (new,), tuple(apart)),
+        )
+        for op, function, arguments, inputs, outputs in joining:
+            name = f"{last.name}.{op}"
+            operation = Operation(name, op, last.module, last.source, inputs, (), outputs, arguments)
+            program.append((Instruction(function, tuple(arguments.values()), {}, (), outputs, ()), operation))
+        for i, (instruction, operation) in enumerate(zip(self._instructions, self._trace.operations, strict=True)):
+            if i not in before:
+                instruction = dataclasses.replace(
+                    instruction, args=renamed(instruction.args), kwargs=renamed(dict(instruction.kwargs))
+                )
+                inputs = tuple(renamed(Value(n)).index for n in operation.inputs)
+                arguments = renamed(dict(operation.arguments))
+                program.append((instruction, dataclasses.replace(operation, inputs=inputs, arguments=arguments)))
+        shape = self._trace.shapes[steps[0]]
+        shapes = {**self._trace.shapes, new: (shape[0], len(steps), *shape[1:]), **dict.fromkeys(apart, shape)}
+        result = copy.copy(self)
+        result._trace = dataclasses.replace(
+            self._trace, operations=tuple(operation for _, operation in program), shapes=shapes
+        )
+        result._instructions = [instruction for instruction, _ in program]
+        result._producer = {value: i for i, ins in enumerate(result._instructions) for value in ins.gives()}
+        return result
 
     def stream(self, outputs: Iterable[int], visit: Callable[[int, Array], None]) -> None:
         """Run the whole program on its recorded inputs; see ``Candidate.stream``."""

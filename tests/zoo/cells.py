@@ -86,6 +86,22 @@ class Cell(Between):
         return torch.stack(states, dim=1) if self.sequences else states[-1]
 
 
+class HeadInLoop(Cell):
+    """The dense layer is called at every step."""
+
+    def __init__(self, w: Weights, order: tuple[int, ...] = (0,), turned: bool = False) -> None:
+        super().__init__(w, order)
+        if turned:
+            self.head.weight.data = self.head.weight.data.flip(0)
+
+    def forward(self, x: Tensor) -> Any:
+        state, outputs = None, []
+        for step in F.relu(self.pre(x)).unbind(1):
+            state = self.cell(step, state)
+            outputs.append(self.head(state[0]))
+        return torch.stack(outputs, dim=1)
+
+
 def of_cells(*kinds: str, stacked: bool = False, **config: Any) -> Callable[[Any], Any]:
     """Dense, RNN of one cell or of several one over the other, Dense."""
 
@@ -190,6 +206,15 @@ CASES = [
         between("LSTM", return_sequences=True),
         lambda w: Cell(w, sequences=True),
         {"cell_state": wrong(lambda w: Cell(w, sequences=True, cell=True), "rnn")},
+    ),
+    Case(
+        "lstm_cell_loop_with_head",
+        between("LSTM", return_sequences=True),
+        HeadInLoop,
+        {
+            "gate_order": wrong(lambda w: HeadInLoop(w, (0, 2, 1, 3)), "rnn"),
+            "rows": wrong(lambda w: HeadInLoop(w, turned=True), "head", "head:weights"),
+        },
     ),
     Case(
         "rnn_of_lstm_cell",

@@ -15,11 +15,11 @@ NAMES = ("first", "second")
 OTHER = (0, 1, 3, 2)
 
 
-def stack(kind: str, sequences: bool = False, both_ways: bool = False, **config: Any) -> Any:
+def stack(kind: str, sequences: bool = False, both_ways: bool = False, width: int = 5, **config: Any) -> Any:
     """Two recurrent layers, Dropout between, Dense."""
 
     def build(k: Any) -> Any:
-        x = inputs = k.Input((7, 5))
+        x = inputs = k.Input((7, width))
         for name, every in zip(NAMES, (True, sequences), strict=True):
             layer = getattr(k.layers, kind)
             own = {"return_sequences": every, **config}
@@ -95,6 +95,30 @@ CASES = [
         stack("LSTM", sequences=True, use_bias=False),
         lambda w: Stack(w, sequences=True),
         {"first": wrong(lambda w: Stack(w, orders=(OTHER, (0,)), sequences=True), "first")},
+    ),
+    Case(
+        "stack_exchanged",
+        stack("LSTM", width=4),
+        Stack,
+        {"exchanged": wrong(lambda w: Stack(w, names=("second", "first")), "first second")},
+    ),
+    Case(
+        "stack_in_one_loop",
+        stack("LSTM"),
+        OneLoop,
+        {
+            "first": wrong(lambda w: OneLoop(w, (OTHER, (0,))), "first"),
+            "second": wrong(lambda w: OneLoop(w, ((0,), OTHER)), "second"),
+        },
+    ),
+    Case(
+        "stack_in_one_loop_sequences",
+        stack("LSTM", sequences=True),
+        lambda w: OneLoop(w, sequences=True),
+        {
+            "first": wrong(lambda w: OneLoop(w, (OTHER, (0,)), sequences=True), "first"),
+            "second": wrong(lambda w: OneLoop(w, ((0,), OTHER), sequences=True), "second"),
+        },
     ),
     Case(
         "stack_of_gru",
