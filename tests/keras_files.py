@@ -143,6 +143,25 @@ def subclassed(k: Any) -> Any:
     return model
 
 
+def raw(k: Any) -> Any:
+    """A subclassed model that adds and slices between its layers."""
+
+    class Raw(k.Model):  # type: ignore[misc]
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.a = k.layers.Dense(5, activation="tanh", name="a")
+            self.b = k.layers.Dense(5, name="b")
+            self.out = k.layers.Dense(3, name="out")
+
+        def call(self, x: Any) -> Any:
+            y = self.a(x) + 2 * self.b(x[:, :4])
+            return self.out(y) * 0.5
+
+    model = Raw()
+    model(k.Input((6,), name="x"))
+    return model
+
+
 def registered(k: Any) -> Any:
     """The same functional model, its layers registered as their user's."""
     register = k.saving.register_keras_serializable("own")
@@ -374,6 +393,18 @@ FORMS: dict[str, Form] = {
     "tf_keras_subclassed": Form(
         weights("net.h5", subclassed), "tf_keras", settings=builder("tf_keras", "subclassed"), listed=False, **OWN
     ),
+    **{
+        f"{la}_raw": Form(
+            weights("net.weights.h5", raw),
+            la,
+            settings=builder(la, "raw"),
+            listed=False,
+            ports=("raw", "raw_wrong"),
+            faults="call",
+            checks="",
+        )
+        for la in BOTH
+    },
     "tf_keras_read_by_keras": Form(edited(whole("net.h5"), version("3.0.0")), "tf_keras", "keras"),
     "tf_keras_no_version": Form(edited(whole("net.h5"), without_version), "tf_keras", "tf_keras"),
     "keras_no_version": Form(edited(whole("net.h5"), without_version), "keras", "keras"),

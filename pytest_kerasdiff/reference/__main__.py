@@ -107,7 +107,10 @@ def _built_inputs(model: Any) -> list[InputSpec]:
             else "--kerasdiff-keras: the model it returned takes several arguments or a dict: let call take a list"
         )
     given: Any = arguments[0]
-    several: Any = given if isinstance(given, list) or (given and isinstance(given[0], tuple | list)) else [given]
+    is_nested = isinstance(given, list) or (
+        isinstance(given, tuple) and any(isinstance(g, tuple | list) for g in given)
+    )
+    several: Any = given if is_nested else [given]
     names = ["input"] if len(several) == 1 else [f"input_{number + 1}" for number in range(len(several))]
     shapes = [(None, *list(getattr(one, "shape", one))[1:]) for one in several]
     dtypes = [getattr(getattr(one, "dtype", None), "name", "float32") for one in several]

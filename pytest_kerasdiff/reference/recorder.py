@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import weakref
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pytest_kerasdiff.modelfile import numbered
+from pytest_kerasdiff.reference.code import Code, has_code
 from pytest_kerasdiff.trace import CURVE_AT, Array, Layer
 from pytest_kerasdiff.tracefile import TraceWriter
 
@@ -73,6 +75,7 @@ class Recorder:
         self._call_numbers = call_numbers(model, keras)
         self._next = 0
         self._inside: Any = None
+        self._code = Code(self._numbered, lambda: self._inside is None)
         self.layers: list[Layer] = []
         self.output_names: list[str] = []
         """Keys of the model's outputs in their order, where it gives a dict."""
@@ -97,9 +100,12 @@ class Recorder:
         ]
         for name, tensor in zip(names, tensors, strict=True):
             self.layers.append(Layer(name, "InputLayer", {"name": name}, (), (self._new(tensor),)))
+        given = tensors[0] if len(tensors) == 1 else self._structured(names, tensors)
+        followed = self._code.followed() if has_code(self._model, self._keras) else contextlib.nullcontext()
         originals = self._patch()
         try:
-            result = self._model(tensors[0] if len(tensors) == 1 else self._structured(names, tensors), training=False)
+            with followed:
+                result = self._model(given, training=False)
         finally:
             for owner, call in originals:
                 owner.__call__ = call
@@ -247,11 +253,19 @@ class Recorder:
     def _tensors(self, structure: Any) -> list[Any]:
         return [t for t in self._tf.nest.flatten(structure) if self._tf.is_tensor(t)]
 
-    def _known(self, tensor: Any) -> int | None:
-        """Number of a tensor that an input or a listed layer gave; also of its converted copy."""
+    def _numbered(self, tensor: Any) -> int | None:
+        """Number of a tensor that an input or a listed layer gave."""
         found = self._numbers.get(id(tensor))
-        if found is not None and found[0]() is tensor:
-            return found[1]
+        return found[1] if found is not None and found[0]() is tensor else None
+
+    def _known(self, tensor: Any) -> int | None:
+        """Number of a tensor that an input or a listed layer gave, or of its converted copy.
+
+        What the model's own code computed from such is a step of its own, called ``call`` as the method it stands in.
+        """
+        found = self._numbered(tensor)
+        if found is not None:
+            return found
         array = None
         for ref, number in self._numbers.values():
             earlier = ref()
@@ -259,7 +273,13 @@ class Recorder:
                 array = np.asarray(tensor) if array is None else array
                 if np.array_equal(np.asarray(earlier), array):
                     return number
-        return None
+        sources = self._code.sources(tensor)
+        if not sources:
+            return None
+        name = numbered("call", self._calls["call"])
+        self._calls["call"] += 1
+        self.layers.append(Layer(name, "Code", {"name": name}, tuple(sources), (self._new(tensor),)))
+        return self.layers[-1].outputs[0]
 
     def _new(self, tensor: Any, dependent: bool = True) -> int:
         number = self._next
