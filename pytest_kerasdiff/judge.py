@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from pytest_kerasdiff import verdict
+from pytest_kerasdiff.align import padding
 from pytest_kerasdiff.align.alignment import Alignment, outputs_in_order
 from pytest_kerasdiff.align.axes import Axes, AxesError, rearrange, without_units
 from pytest_kerasdiff.align.layouts import Layouts
@@ -70,6 +71,7 @@ class Judge:
         self._input_axes = dict(input_axes)
         self.layouts = Layouts(reference, candidate, self._input_axes, alignment.pairs)
         self._float32_from = self._rounded_layers()
+        self._unread = padding.unread(reference)
         self.verdicts: list[LayerVerdict] = []
         self._regrouping = Regrouping(self, reference)
         self._unsteady: dict[int, str] = {}
@@ -133,7 +135,10 @@ class Judge:
         position = self.layer_of[keras_value]
         own = self._manifest.tolerances.get(self._reference.layers[position].name)
         tol = own.tol if own else self._tol
-        return verdict.compare(array, self._reference.values[keras_value], tol, self._rule(position))
+        expected, mask = self._reference.values[keras_value], self._unread.get(keras_value)
+        if mask is not None and array.shape == expected.shape:
+            array = np.where(mask.reshape(*mask.shape, *[1] * (array.ndim - 2)), array, expected)
+        return verdict.compare(array, expected, tol, self._rule(position))
 
     def _compare(self, keras_value: int, torch_value: int, array: Array) -> Error:
         """Error of an array of the port."""

@@ -60,6 +60,7 @@ class ReferenceTrace:
         values: Array of each value, in Keras's layout and the run's precision; loaded when asked for.
         shapes: Shape of each value.
         masks: Values that are boolean: which steps a layer is to leave out.
+        step_masks: Mask of each value that Keras hands on with one, (batch, steps); false where a step is padding.
         weights: float32 array of each weight by (layer, weight).
         environment: Versions and platform that made the trace.
         notes: What a reader of the report must know, such as a changed dtype policy.
@@ -74,6 +75,7 @@ class ReferenceTrace:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     masks: frozenset[int] = frozenset()
+    step_masks: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     curves: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     @property

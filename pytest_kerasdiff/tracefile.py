@@ -1,8 +1,8 @@
 """The reference trace as a file: plain HDF5, written aside and renamed when complete.
 
 Layout: dataset ``header`` (JSON: layers, outputs, environment, notes), datasets ``values/<number>``,
-``weights/<position in the header>`` and ``curves/<position in the header>``. Nothing is compressed: activations do not
-compress.
+``masks/<number>``, ``weights/<position in the header>`` and ``curves/<position in the header>``. Nothing is compressed:
+activations do not compress.
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ class TraceWriter:
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
         self._file = h5py.File(self._temporary, "w", libver="latest")
         self._values = self._file.create_group("values")
+        self._masks = self._file.create_group("masks")
 
     def add_value(self, number: int, array: Array) -> None:
         """Write one value."""
         self._values.create_dataset(str(number), data=array)
+
+    def add_mask(self, number: int, array: Array) -> None:
+        """Write the mask of one value."""
+        self._masks.create_dataset(str(number), data=array)
 
     def discard(self) -> None:
         """Give the file up and leave nothing behind."""
@@ -104,5 +109,6 @@ def read(path: Path) -> ReferenceTrace:
         header["environment"],
         tuple(header["notes"]),
         frozenset(int(name) for name in values if values[name].dtype.kind == "b"),
+        _Stored(file["masks"], {int(name): name for name in file["masks"]}),
         _Stored(file["curves"], {name: str(i) for i, name in enumerate(header["curves"])}),
     )

@@ -287,6 +287,9 @@ class Recorder:
         if dependent:
             self._numbers[id(tensor)] = (weakref.ref(tensor), number)
         self._writer.add_value(number, np.asarray(tensor))
+        mask = getattr(tensor, "_keras_mask", None)
+        if mask is not None and np.ndim(mask) == 2:
+            self._writer.add_mask(number, np.asarray(mask))
         return number
 
 

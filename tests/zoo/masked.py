@@ -134,6 +134,19 @@ class Translation(nn.Module):
         return torch.softmax(self.head(out), dim=-1)
 
 
+class Padded(Stack):
+    """The padding goes through both layers, which read from left to right, and the last word's step is taken."""
+
+    def __init__(self, w: Weights, last: bool = True, wrong: str = "") -> None:
+        super().__init__(w, wrong)
+        self.last = last
+
+    def forward(self, tokens: Tensor) -> Any:
+        out, _ = self.rnn(self.words(tokens))
+        at = (tokens != 0).sum(1) - 1
+        return self.head(out[torch.arange(len(tokens)), at] if self.last else out[:, -1])
+
+
 class TwoModules(Stack):
     """One module after the other, the words packed from the first to the last."""
 
@@ -160,10 +173,19 @@ CASES = [
         words(sequences, stack),
         Stack,
         {
-            "ignored": wrong(lambda w: Stack(w, pack=False), "first second"),
+            "ignored": wrong(lambda w: Stack(w, pack=False), "second"),  # the first is right where there are words
             "second": wrong(lambda w: Stack(w, "1"), "second"),
         },
         declared=frozenset({"first", "drop"}),  # between them the steps are packed
+    ),
+    Case(
+        "mask_padded",
+        words(sequences, stack),
+        Padded,
+        {
+            "last_step": wrong(lambda w: Padded(w, last=False), "second"),
+            "first": wrong(lambda w: Padded(w, wrong="0"), "first"),
+        },
     ),
     Case(
         "mask_both_ways",
