@@ -185,10 +185,11 @@ class Recorder:
         weights = self._weights(path, layer)
         # What no layer gave does not depend on the model's input (positions made by arange): it is no input of a step.
         inputs = tuple(number for number in map(self._known, taken) if number is not None)
+        config = self._config(layer, args, kwargs)
+        if _takes_shape_only(layer, config):
+            inputs = ()
         outputs = tuple(self._new(tensor, bool(inputs)) for tensor in self._tensors(result))
-        self.layers.append(
-            Layer(name, type(layer).__name__, self._config(layer, args, kwargs), inputs, outputs, weights)
-        )
+        self.layers.append(Layer(name, type(layer).__name__, config, inputs, outputs, weights))
         curve = self._curve(layer, args, kwargs)
         if curve is not None:
             self.curves[name] = curve
@@ -291,6 +292,18 @@ class Recorder:
         if mask is not None and np.ndim(mask) == 2:
             self._writer.add_mask(number, np.asarray(mask))
         return number
+
+
+def _takes_shape_only(layer: Any, config: dict[str, Any]) -> bool:
+    """Whether what an operation gives depends on its input's shape only: none of the input's values is in it."""
+    function = config.get("function") if type(layer).__name__ == "TFOpLambda" else type(layer).__name__
+    return str(function).split(".")[-1].replace("_", "").lower() in (
+        "oneslike",
+        "zeroslike",
+        "fulllike",
+        "shape",
+        "size",
+    )
 
 
 def _in_order(layer: Any, args: Any, kwargs: Any) -> list[Any]:
