@@ -55,6 +55,16 @@ def test_a_crop_keeps_the_axis() -> None:
     assert moved(lambda a: a[:, 1:, :, :]) == (NHWC[0], whole("h", 2), NHWC[2], NHWC[3])
 
 
+def test_every_second_position_is_the_axis() -> None:
+    found = moved(lambda a: a[:, :, 1::2, :])
+    assert found == (NHWC[0], NHWC[1], whole("w", 2), NHWC[3])
+
+
+def test_one_position_left_of_an_axis_keeps_its_name() -> None:
+    found = moved(lambda a: a[:, :1].transpose(0, 3, 1, 2))
+    assert found == (NHWC[0], NHWC[3], (("h", 1, 1),), NHWC[2])
+
+
 def test_units_carry_no_axis() -> None:
     assert moved(lambda a: a[:, :, None]) == (NHWC[0], NHWC[1], (), NHWC[2], NHWC[3])
 

@@ -157,7 +157,7 @@ def decode(moved: npt.NDArray[np.int64], axes: Axes, fresh: Callable[[], str]) -
     parts = [part for dimension in axes for part in dimension]
     total = int(np.prod([part[2] for part in parts], dtype=int))
     cropped = moved.size < total
-    result = []
+    result: list[Dimension] = []
     for line in lines:
         dimension: list[Part] = []
         runs = _runs(line)
@@ -168,10 +168,10 @@ def decode(moved: npt.NDArray[np.int64], axes: Axes, fresh: Callable[[], str]) -
             if found is None:
                 return None
             dimension += found
-        if cropped and len(dimension) == 1:
-            result.append(_maybe_cropped(dimension[0], axes))
-        else:
-            result.append(tuple(dimension))
+        result.append(tuple(dimension))
+    if cropped:
+        counts = Counter(part[0] for dimension in result for part in dimension)
+        result = [_maybe_cropped(d[0], axes, counts[d[0][0]] == 1) if len(d) == 1 else d for d in result]
     return _with_units(tuple(result), axes)
 
 
@@ -184,10 +184,13 @@ def _with_units(moved: Axes, axes: Axes) -> Axes:
     return tuple(dimension or next(units) for dimension in moved)
 
 
-def _maybe_cropped(part: Part, axes: Axes) -> Dimension:
+def _maybe_cropped(part: Part, axes: Axes, alone: bool) -> Dimension:
+    """A part as an axis of its own, where it is one that lost positions at its ends, or all but every second."""
     for dimension in axes:
-        if len(dimension) == 1 and dimension[0][:2] == part[:2] and dimension[0][2] != part[2]:
-            return whole(window_name(dimension), part[2])
+        if len(dimension) == 1 and dimension[0][0] == part[0] and dimension[0][2] != part[2]:
+            sampled = alone and dimension[0][1] == 1 and part[1] > 1
+            if sampled or dimension[0][1] == part[1]:
+                return whole(window_name(dimension), part[2])
     return (part,)
 
 
