@@ -178,6 +178,27 @@ class Volume(nn.Module):
         return self.mix(self.valid(F.relu(F.pad(self.up(x), self.crop))))
 
 
+def dilated(k: Any) -> Any:
+    x = inputs = k.Input((5, 4, 3))
+    x = k.layers.Conv2DTranspose(4, (3, 2), dilation_rate=2, activation="relu", name="wide")(x)
+    x = k.layers.Conv2DTranspose(2, 3, padding="same", dilation_rate=2, use_bias=False, name="same")(x)
+    return k.Model(inputs, k.layers.GlobalMaxPooling2D(name="pool")(x))
+
+
+class Dilated(nn.Module):
+    """A dilated kernel of 3 reaches over 5 pixels."""
+
+    def __init__(self, w: Weights, dilation: int = 2, last: int = 2) -> None:
+        super().__init__()
+        self.wide = nn.ConvTranspose2d(3, 4, (3, 2), dilation=dilation)
+        self.same = nn.ConvTranspose2d(4, 2, 3, padding=last, dilation=last, bias=False)
+        load(self.wide, weight=w["wide"][0].permute(3, 2, 0, 1), bias=w["wide"][1])
+        load(self.same, weight=w["same"][0].permute(3, 2, 0, 1))
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.amax(self.same(F.relu(self.wide(x))), (2, 3))
+
+
 CASES = [
     Case(
         "conv2d_transpose_decoder",
@@ -207,6 +228,15 @@ CASES = [
         {
             "padding": wrong(lambda w: WithOutputPadding(w, padding=1), "same"),
             "exchanged": wrong(lambda w: WithOutputPadding(w, more=(1, 2)), "valid"),
+        },
+    ),
+    Case(
+        "conv2d_transpose_dilated",
+        dilated,
+        Dilated,
+        {
+            "valid": wrong(lambda w: Dilated(w, dilation=1), "wide"),
+            "same": wrong(lambda w: Dilated(w, last=1), "same"),
         },
     ),
     Case(
