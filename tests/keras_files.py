@@ -394,6 +394,12 @@ FORMS: dict[str, Form] = {
         weights("net.h5", subclassed), "tf_keras", settings=builder("tf_keras", "subclassed"), listed=False, **OWN
     ),
     **{
+        f"{la}_subclassed_keras": Form(
+            whole("net.keras", subclassed), la, settings=builder(la, "subclassed"), listed=False, **OWN
+        )
+        for la in BOTH
+    },
+    **{
         f"{la}_raw": Form(
             weights("net.weights.h5", raw),
             la,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -59,7 +60,10 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         )
         raised.reason = reason[:200]
         raise raised from error
-    stated = {loader.dtype_name(layer.get("config", {}).get("dtype")) for layer in _configs(file.config)}
+    entries: list[modelfile.LayerEntry] = []
+    with contextlib.suppress(RunError):  # of weights only, or of a subclassed model
+        entries = file.layers()
+    stated = {loader.dtype_name(entry.config.get("dtype")) for entry in entries}
     reduced = sorted(d for d in stated if d and "16" in d)
     if reduced:
         notes.append(f"the file's dtype policy is {', '.join(reduced)}; judged in {settings.precision}")
@@ -81,12 +85,6 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         notes,
         recording.curves,
     )
-
-
-def _configs(config: modelfile.Config | None) -> list[modelfile.Config]:
-    layers = (config or {}).get("config", {})
-    layers = layers.get("layers", []) if isinstance(layers, dict) else layers
-    return [layer for layer in layers if isinstance(layer, dict)]
 
 
 def _built_inputs(model: Any) -> list[InputSpec]:
