@@ -378,6 +378,9 @@ class Judge:
             )
             if layer.name in self._manifest.declared:
                 result.status, result.reason = "declared", self._manifest.declared[layer.name]
+        elif not result.isolated.passes and (missing := self._missing_before(layer.inputs)) is not None:
+            result.status, result.inherits_from = "inherited", missing
+            result.reason = f"the port has one value for two inputs of this layer, because it lacks {missing}"
         elif not result.isolated.passes:
             result.status = "fault"
         elif not result.cumulative.passes:
@@ -392,6 +395,20 @@ class Judge:
                 result.status, result.reason = "fault", self._unsteady[torch_value]
             elif layer.name in self._manifest.tolerances:
                 result.reason = f"tolerance of the manifest: {self._manifest.tolerances[layer.name].reason}"
+
+    def _missing_before(self, inputs: Sequence[int]) -> str | None:
+        """A layer at fault that the port lacks, so that one torch value stands for two inputs: ``x + f(x)`` is x + x.
+
+        Such a layer cannot be run on Keras's inputs, of which the two differ.
+        """
+        stands_for = [self.alignment.torch_value(value) for value in inputs]
+        for value, torch_value in zip(inputs, stands_for, strict=True):
+            at = self.layer_of[value]
+            lacking = value in self.alignment.passes_on and self.verdicts[at].status == "fault"
+            others = {v for v, t in zip(inputs, stands_for, strict=True) if t == torch_value}
+            if lacking and len(others) > 1:
+                return self._reference.layers[at].name
+        return None
 
     def _guilty(self, position: int) -> str | None:
         """Nearest layer at fault that this one is computed from."""

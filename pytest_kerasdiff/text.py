@@ -24,7 +24,8 @@ def layer_block(layer: Layer) -> str:
     """Why a layer fails: where, how much, against which limit, and what to do next."""
     if layer["status"] == "inherited":
         origin = f"inherits from {layer['inherits_from']}" if layer["inherits_from"] else layer["reason"]
-        return f"{_title(layer)}\n  {origin}: cumulative {_measure(layer['cumulative'])}, isolated within the limit"
+        alone = "isolated within the limit" if layer["isolated"]["passes"] else layer["reason"]
+        return f"{_title(layer)}\n  {origin}: cumulative {_measure(layer['cumulative'])}, {alone}"
     lines = [_title(layer)]
     if layer["status"] == "unpaired":
         return "\n".join([*lines, f"  unpaired     {layer['reason']}"])
