@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ MAIN_KINDS = frozenset({"conv", "linear", "matmul", "embedding"})
 """Operations that hold a kernel or a table."""
 _JOINING = frozenset({"move", "identity", "concat", "add", "mul", "affine", "maximum", "opaque"})
 _HEAVY = MAIN_KINDS | {"rnn", "attention"}
+_ALIKE = MAIN_KINDS | {"norm", "act", "rnn", "pool"}
 _REGION_KINDS = frozenset({"rnn", "attention", "opaque"})
 _APART = MAIN_KINDS | {"rnn", "attention", "norm", "upsample"}
 """Kinds that are no last part of a layer whose end is open: what follows it begins with them."""
@@ -100,7 +102,11 @@ def from_weights(sides: Sides) -> list[Anchor]:
 
 
 def _same_call(value: int, calls: Sequence[int], steps: Sequence[int], keras: Graph, torch: Graph) -> set[int]:
-    """The step that is the same call of a shared layer: fed by the same inputs of the model, in order among those."""
+    """The step that is the same call of a shared layer.
+
+    It is fed by the same inputs of the model; among those it comes after the same operations, where that tells the
+    calls apart on both sides, else the calls are in the same order.
+    """
     if len(calls) != len(steps):
         return set()
     mine = [i for i, v in enumerate(keras.inputs) if keras.is_ancestor(v, value)]
@@ -110,7 +116,20 @@ def _same_call(value: int, calls: Sequence[int], steps: Sequence[int], keras: Gr
         for s in steps
         if [i for i, x in enumerate(torch.inputs) if torch.is_ancestor(x, torch.nodes[s].outputs[0])] == mine
     ]
-    return {theirs[alike.index(value)]} if len(alike) == len(theirs) else set()
+    if len(alike) != len(theirs):
+        return set()
+    before = {v: _before(keras, v) for v in alike}
+    theirs_before = {s: _before(torch, torch.nodes[s].outputs[0]) for s in theirs}
+    if sorted(before.values()) == sorted(theirs_before.values()):
+        alike.sort(key=lambda v: before[v])
+        theirs.sort(key=lambda s: theirs_before[s])
+    return {theirs[alike.index(value)]}
+
+
+def _before(graph: Graph, value: int) -> list[tuple[str, int]]:
+    """How many operations of each kind that both sides write alike a value is computed from."""
+    nodes = {graph.producer[v] for v in graph.ancestors(value) if v in graph.producer}
+    return sorted(Counter(graph.nodes[i].kind for i in nodes if graph.nodes[i].kind in _ALIKE).items())
 
 
 def _owner(reference: ReferenceTrace, keras: Graph, value: int) -> str:
