@@ -46,6 +46,15 @@ class PaddingRow(Bag):
             self.words.weight[0] = 0
 
 
+class Exchanged(Bag):
+    """Two rows, which no probe input names, are in each other's place."""
+
+    def __init__(self, w: Weights, first: int = 3, second: int = 22) -> None:
+        super().__init__(w)
+        with torch.no_grad():
+            self.words.weight[[first, second]] = self.words.weight[[second, first]]
+
+
 class OneHot(nn.Module):
     """The lookup as a product."""
 
@@ -127,6 +136,7 @@ CASES = [
         Bag,
         {
             "rows_shifted": wrong(lambda w: Bag(w, shift=1), "words", "words:weights"),
+            "rows_exchanged": wrong(Exchanged, "", "words:weights"),
             "padding_row": wrong(PaddingRow, "words", "words:weights"),
             "summed": wrong(lambda w: Bag(w, summed=True), "pool"),
             "last": wrong(lambda w: Bag(w, last=True), "pool"),

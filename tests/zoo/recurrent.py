@@ -87,7 +87,33 @@ def time_major(x: Tensor) -> Tensor:
     return x.transpose(0, 1)
 
 
+def pooled(k: Any) -> Any:
+    """The mean over all steps."""
+    inputs = k.Input((7, 5))
+    x = k.layers.LSTM(4, return_sequences=True, name="rnn")(inputs)
+    return k.Model(inputs, k.layers.Dense(3, name="head")(k.layers.GlobalAveragePooling1D(name="pool")(x)))
+
+
+class Pooled(nn.Module):
+    def __init__(self, w: Weights, last: bool = False, order: Sequence[int] = (0,)) -> None:
+        super().__init__()
+        self.rnn, self.head, self.last = rnn(nn.LSTM, w["rnn"], order=order), linear(w["head"]), last
+
+    def forward(self, x: Tensor) -> Any:
+        out, _ = self.rnn(x)
+        return self.head(out[:, -1] if self.last else out.mean(1))
+
+
 CASES = [
+    Case(
+        "lstm_pooled",
+        pooled,
+        Pooled,
+        {
+            "last_step": wrong(lambda w: Pooled(w, last=True), "pool"),
+            "gate_order": wrong(lambda w: Pooled(w, order=I_O_F_G), "rnn"),
+        },
+    ),
     Case(
         "lstm_last",
         between("LSTM"),
