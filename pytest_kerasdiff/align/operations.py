@@ -157,6 +157,8 @@ def kind(operation: Operation) -> tuple[str, str]:
         found = _KINDS[op]
         if found == ("conv", "") and (_groups(arguments) or 1) > 1:
             return "conv", "depthwise"
+        if found[0] == "pad" and all(isinstance(n, int) and n <= 0 for n in arguments.get("pad") or [1]):
+            return "move", "crop"  # a negative padding
         return found
     return "opaque", op
 

@@ -51,7 +51,6 @@ _CROSS = {
     ("conv", "linear"): 0.3,
     ("linear", "matmul"): 0.5,
     ("crop", "move"): 0.05,
-    ("crop", "pad"): 0.05,
     ("pool", "move"): 0.6,
     ("upsample", "move"): 0.5,
     ("norm", "affine"): 0.6,
