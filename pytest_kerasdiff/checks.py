@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pytest_kerasdiff import curves
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.alignment import Alignment
-from pytest_kerasdiff.align.primitives import activation_name, activation_of
+from pytest_kerasdiff.align.kinds import activation_name, activation_of
 from pytest_kerasdiff.trace import (
     CURVE_AT,
     Array,

@@ -1,6 +1,6 @@
 """The documents: commands are run, what they print is compared, tables agree with the code, links lead somewhere.
 
-``python tests/test_docs.py`` writes README's table of options anew.
+``python tests/test_docs.py`` writes README's tables of options and of layers anew.
 
 A comment above a code block of README says what is done with it: ``run: exit N`` runs its commands, ``prints`` is
 looked for in what the last one printed, ``file: NAME`` is written for those that follow. In printed text "…" stands
@@ -24,7 +24,8 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import manifest, options
+from pytest_kerasdiff import checks, manifest, options
+from pytest_kerasdiff.align import kinds
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -49,7 +50,7 @@ def blocks(document: Path) -> list[Block]:
     return [Block(match["comment"] or "", match["language"], match["text"]) for match in found]
 
 
-# -- the table of options --------------------------------------------------------------------------------------------
+# -- the tables --------------------------------------------------------------------------------------------
 
 
 def option_table() -> str:
@@ -68,15 +69,37 @@ def option_table() -> str:
     return "\n".join(lines)
 
 
-def with_option_table(text: str) -> str:
-    pattern = r"(<!-- options: [^\n]* -->\n).*?(<!-- /options -->)"
-    return re.sub(pattern, lambda match: f"{match[1]}{option_table()}\n{match[2]}", text, count=1, flags=re.DOTALL)
+def layer_table() -> str:
+    lines = ["| Keras layers | taken as | compared |", "|---|---|---|"]
+    for kind in kinds.TABLE:
+        made = {
+            name: ["output", *(n for n, check in checks.CHECKS.items() if check.concerns(name, kind.typical))]
+            for name in kind.classes
+        }
+        for compared in {tuple(names): None for names in made.values()}:
+            classes = [name for name, names in made.items() if tuple(names) == compared]
+            cells = (", ".join(classes), kind.words, ", ".join(f"`{name}`" for name in compared))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def test_the_table_of_options_is_current() -> None:
+TABLES = {"options": option_table, "layers": layer_table}
+"""What stands between ``<!-- NAME: … -->`` and ``<!-- /NAME -->`` in README."""
+
+
+def with_tables(text: str) -> str:
+    for name, table in TABLES.items():
+        begin, end = re.search(rf"<!-- {name}: [^\n]* -->\n", text), text.index(f"<!-- /{name} -->")
+        assert begin is not None
+        text = f"{text[: begin.end()]}{table()}\n{text[end:]}"
+    return text
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_current(name: str) -> None:
     text = README.read_text("utf-8")
-    assert option_table() in text, "write it anew: python tests/test_docs.py"
-    assert with_option_table(text) == text
+    assert TABLES[name]() in text, "write it anew: python tests/test_docs.py"
+    assert with_tables(text) == text
 
 
 # -- the commands ----------------------------------------------------------------------------------------------------
@@ -302,4 +325,4 @@ def test_files_named_in_the_documents_are_there(document: Path) -> None:
 
 
 if __name__ == "__main__":
-    README.write_text(with_option_table(README.read_text("utf-8")), "utf-8")
+    README.write_text(with_tables(README.read_text("utf-8")), "utf-8")

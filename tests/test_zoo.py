@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from pytest_kerasdiff import child
+from pytest_kerasdiff.align import kinds
 from tests import helpers
 from tests.helpers import ROOT, Report
 from tests.zoo import make
 from tests.zoo.case import RIGHT
 from tests.zoo.cases import CASES
 
+ALL_KINDS = "test_every_kind_of_layer_has_a_right_and_a_wrong_port"
+NOT_BUILT = {"CuDNNGRU", "CuDNNLSTM", "SyncBatchNormalization"}
+"""Classes of files only, or that need several devices."""
 Judged = Callable[[str, str, str], Report]
 
 
@@ -33,6 +37,8 @@ def judged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for item in request.session.items
         if item.path == Path(__file__) and (call := getattr(item, "callspec", None)) is not None
     ]
+    if any(item.name == ALL_KINDS for item in request.session.items):
+        wanted += [call for call in parameters(lambda name: [RIGHT]) if call not in wanted]
     errors: dict[tuple[str, str], str] = {}
     folders: dict[str, Path] = {}
     for loader in dict.fromkeys(loader for loader, _, _ in wanted):
@@ -82,3 +88,12 @@ def test_a_wrong_port_fails_where_it_is_wrong(loader: str, name: str, port: str,
     assert helpers.at(report, "unpaired") == set(), helpers.story(report)
     assert helpers.failed_checks(report) == expected.checks, helpers.story(report)
     assert report["verdict"] == "fail"
+
+
+def test_every_kind_of_layer_has_a_right_and_a_wrong_port(judged: Judged) -> None:
+    found = {
+        layer["class"]
+        for call in parameters(lambda name: [RIGHT] if CASES[name].wrong else [])
+        for layer in judged(*call)["layers"]
+    }
+    assert {name for kind in kinds.TABLE for name in kind.classes} - found == NOT_BUILT

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytest_kerasdiff.align.axes import Axes, Dimension, decode, is_unit, resized, whole
-from pytest_kerasdiff.align.primitives import IDENTITIES
+from pytest_kerasdiff.align.kinds import IDENTITIES
 from pytest_kerasdiff.trace import ReferenceTrace
 
 _WINDOWED = ("Pooling", "ZeroPadding", "Cropping", "UpSampling", "Resizing")

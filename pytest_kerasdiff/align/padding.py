@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_kerasdiff.align.primitives import IDENTITIES
+from pytest_kerasdiff.align.kinds import IDENTITIES
 from pytest_kerasdiff.trace import Array, ReferenceTrace
 
 _HEED = frozenset({"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "GlobalAveragePooling1D"})
