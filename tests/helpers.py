@@ -299,7 +299,7 @@ def work(side: str, jobs: Sequence[child.Job], folder: Path) -> None:
         env=environment(folder),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
