@@ -45,9 +45,8 @@ def judged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         folder = folders[loader] = tmp_path_factory.mktemp(loader)
         names = list(dict.fromkeys(name for own, name, _ in wanted if own == loader))
         command = [sys.executable, "-m", "tests.zoo.make", loader, str(folder), *names]
-        run = subprocess.run(
-            command, cwd=ROOT, env=helpers.environment(folder), capture_output=True, text=True, timeout=1800, check=False
-        )
+        own = helpers.environment(folder)
+        run = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=1800, check=False)
         assert run.returncode == 0, run.stderr[-3000:]
         errors |= {(loader, name): e for name, e in json.loads((folder / "errors.json").read_text("utf-8")).items()}
         jobs = [
