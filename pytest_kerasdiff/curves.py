@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pytest_kerasdiff.align.alignment import Alignment
+from pytest_kerasdiff.align.operations import ELEMENTWISE
 from pytest_kerasdiff.trace import CURVE_AT, Array, Candidate, ReferenceTrace, ReplayError
 
 _NEAR = 30
@@ -34,18 +37,25 @@ def _curve(candidate: Candidate, alignment: Alignment, source: int, value: int) 
     steps = {alignment.torch.producer[v] for v in inside if v in alignment.torch.producer}
     operands = {v for step in steps for v in trace.operations[step].inputs}
     numbers = {number for step in steps for number in trace.operations[step].constants}
-    if (
-        not steps
-        or not operands <= inside | {source}
-        or any(trace.constants[n].origins or trace.constants[n].array.size > 1 for n in numbers)
-    ):
+    if not steps or not operands <= inside | {source} or any(trace.constants[n].origins for n in numbers):
         return None  # nothing to compare, or parameters take part
-    shape = (CURVE_AT.size, *(1 for _ in trace.shapes[source][1:]))
+    shape = trace.shapes[source]
+    found = _run(candidate, source, value, CURVE_AT.reshape(-1, *(1 for _ in shape[1:])))
+    if found is None and {alignment.torch.nodes[step].kind for step in steps} <= ELEMENTWISE:
+        # Sizes are written into the operations (a tensor of zeros): in arrays of these sizes.
+        arrays = np.resize(CURVE_AT, (-(-CURVE_AT.size // math.prod(shape)), *shape))
+        parts = [_run(candidate, source, value, array) for array in arrays]
+        found = None if any(p is None for p in parts) else np.concatenate([p for p in parts if p is not None])
+    return None if found is None else found[: CURVE_AT.size]
+
+
+def _run(candidate: Candidate, source: int, value: int, array: Array) -> Array | None:
+    """The elements that a value has where another one is ``array``; None where that cannot be."""
     try:
-        found = candidate.run([value], {source: CURVE_AT.reshape(shape)})[value]
+        found = candidate.run([value], {source: array})[value]
     except (ReplayError, ValueError):
-        return None  # sizes are written into the operations
-    return found.ravel() if found.size == CURVE_AT.size else None
+        return None
+    return found.ravel() if found.size == array.size else None
 
 
 def difference(port: Array, keras: Array) -> int | None:

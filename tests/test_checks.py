@@ -45,6 +45,19 @@ class TestEps:
         assert cause == "eps"
         assert message == "Keras 0.001, port 1e-05 [port.py:7]; set block.norm.eps = 0.001"
 
+    @pytest.mark.parametrize(("number", "cause"), [(1e-3, ""), (1.01e-3, "eps")])
+    def test_an_epsilon_written_by_hand(self, number: float, cause: str) -> None:
+        steps = [
+            Operation("var", "var", "", "port.py:3", (0,), (), (1,), {}),
+            Operation("add", "add", "", "port.py:4", (1,), (), (2,), {"other": number, "alpha": 1}),
+            Operation("rsqrt", "rsqrt", "", "port.py:4", (2,), (), (3,), {}),
+            Operation("add", "add", "", "port.py:5", (3,), (), (4,), {"other": 7.0, "alpha": 1}),
+        ]
+        made = dataclasses.replace(subject("LayerNormalization", {}, config={"epsilon": 1e-3}), steps=steps)
+        found, message = check_eps(made)
+        assert found == cause
+        assert not cause or message == "Keras 0.001, port 0.00101 [port.py:4]; add 0.001 there"
+
     def test_a_port_without_epsilon_is_left_to_the_activations(self) -> None:
         assert check_eps(subject("BatchNormalization", {}, config={"epsilon": 1e-3}))[0] == ""
 

@@ -141,6 +141,11 @@ def _normalization(layer: Layer) -> list[Part]:
     return [("affine", "add", mean), ("affine", "mul", tuple(w for w in layer.weights if w not in mean))]
 
 
+def _discretization(layer: Layer) -> list[Part]:
+    counts = layer.config.get("output_mode", "int") == "int"
+    return [("act", "discretize", ()) if counts else ("opaque", layer.class_name, layer.weights)]
+
+
 def _inner(layer: Layer) -> list[Part]:
     inner = layer.config.get("layer", {})
     return parts(Layer(layer.name, str(inner.get("class_name")), inner.get("config", {}), (), (), layer.weights))
@@ -191,6 +196,7 @@ TABLE: tuple[Kind, ...] = (
     ),
     Kind(("Normalization",), "offset, scale", _normalization),
     Kind(("Rescaling",), "scale, offset", _rescaling),
+    Kind(("Discretization",), "activation", _discretization),
     Kind(("Activation",), "activation", lambda layer: _with_activation(layer) or [("identity", "", ())], _FUNCTION_OF),
     Kind(tuple(ACTIVATION_LAYERS), "activation", _of_class("act", ACTIVATION_LAYERS)),
     Kind(_dimensions("MaxPooling#D"), "maximum of a window", _one("pool", "max")),

@@ -34,6 +34,7 @@ _table(
     "logical_not logical_and logical_or bitwise_not bitwise_and bitwise_or",
 )
 _table("act", "softshrink", "soft_shrink")
+_table("act", "bucketize searchsorted", "discretize")
 _table("act", "hardshrink", "hard_shrink")
 _table("act", "triu tril")
 _table("act", "hardtanh clamp clamp_min clamp_max relu6 clip", "relu")

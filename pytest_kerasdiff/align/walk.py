@@ -121,6 +121,7 @@ class Walk:
         self.inside: set[int] = set()
         """Torch values inside the operations of a layer, which no other layer can be."""
         self._dominators = _dominators(torch)
+        self._keras_dominators = _dominators(keras)
         self._memo: dict[State, tuple[float, tuple[object, ...]]] = {}
         self._busy: set[State] = set()
 
@@ -288,6 +289,8 @@ class Walk:
                 return cost, ("pair", *states)
         if keras_node.kind in _MERGES and keras_node.kind != "concat" and torch_node.kind != "move":
             best = min(best, self._joined_by_hand(keras_node, v), key=_price)
+        if keras_node.kind in _MERGES and torch_node.kind == "act" and len(set(torch_node.operands)) == 1:
+            best = min(best, self._one_for_several(u, torch_node), key=_price)
         if keras_node.kind not in _COMPOSITE or len(set(keras_node.operands)) != 1 or torch_node.kind == "move":
             return best
         hidden_allowed = keras_node.kind in ("attention", "opaque", "rnn")
@@ -341,6 +344,22 @@ class Walk:
             if _is_light(node):
                 pending += node.operands
         return joins[0] if joins else None
+
+    def _one_for_several(self, u: int, torch_node: Node) -> tuple[float, tuple[object, ...]]:
+        """Several Keras layers as one operation: a value times its sigmoid as ``silu``."""
+        best: tuple[float, tuple[object, ...]] = (_NEVER, ("lost",))
+        source = self._keras_dominators.get(u)
+        for _ in range(4):
+            if source is None:
+                break
+            inside = self.keras.between([source], u)
+            nodes = [n for n in (self.keras.node(x) for x in inside) if n is not None]
+            if any(x in self.pairs for x in inside) or not all(n.kind in ELEMENTWISE for n in nodes):
+                break
+            cost = 0.4 + 0.15 * len(nodes) + self._cost(source, torch_node.operands[0])[0]
+            best = min(best, (cost, ("pair", (source, torch_node.operands[0]))), key=_price)
+            source = self._keras_dominators.get(source)
+        return best
 
     def _joined_by_hand(self, keras_node: Node, v: int) -> tuple[float, tuple[object, ...]]:
         """A join as several operations: ``(a + b) / 2``, ``where(a > b, a, b)``, ``(a + b) * scale``."""
