@@ -236,4 +236,5 @@ class Upsampling(nn.Module):
         scale = tuple(float(f) for f in self.factors)
         if self.mode == "nearest":
             return F.interpolate(x, scale_factor=scale, mode="nearest")
-        return F.interpolate(x, scale_factor=scale, mode=self.mode, align_corners=False)
+        linear = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.ndim]
+        return F.interpolate(x, scale_factor=scale, mode=linear, align_corners=False)
