@@ -289,4 +289,18 @@ CASES = [
         {"max": wrong(dense(lambda x: x.amax(1)), "tf.math.reduce_mean")},
         loaders=("tf_keras",),
     ),
+    *(
+        Case(
+            f"lambda_layer{suffix.replace('.', '_')}",
+            dense_model(lambda k: k.layers.Lambda(lambda x: x * 2 + 1, name="double")),
+            dense(lambda x: x * 2 + 1),
+            {
+                "tripled": wrong(dense(lambda x: x * 3 + 1), "double"),
+                "missing": wrong(dense(lambda x: x), "double"),
+            },
+            suffix=suffix,
+            settings={"trust": True},
+        )
+        for suffix in (".h5", ".keras")
+    ),
 ]

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, tensor
 
 from tests.zoo.case import Case, Port, Weights, wrong
-from tests.zoo.frames import Function, conv
+from tests.zoo.frames import Function, conv, linear
 
 MEAN, VARIANCE = (0.5, -1.0, 2.0), (4.0, 0.25, 9.0)
 
@@ -69,7 +70,54 @@ def adapted(k: Any) -> Any:
     return layer
 
 
+def table(layers: Callable[[Any], Any], shape: tuple[int, ...] = (4,), dtype: str = "float32") -> Callable[[Any], Any]:
+    """The layers on a table of values, and a dense layer."""
+
+    def build(k: Any) -> Any:
+        inputs = k.Input(shape, dtype=dtype)
+        return k.Model(inputs, k.layers.Dense(3, name="last")(layers(k)(inputs)))
+
+    return build
+
+
+class Table(nn.Module):
+    def __init__(self, w: Weights, prepare: Function) -> None:
+        super().__init__()
+        self.last = linear(*w["last"])
+        self.prepare = prepare
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(self.prepare(x))
+
+
+def buckets(*edges: float, right: bool = True) -> Port:
+    return lambda w: Table(w, lambda x: torch.bucketize(x, tensor(edges).double(), right=right).double())
+
+
+def discretized(k: Any) -> Any:
+    bins, cast = k.layers.Discretization([-0.5, 0.0, 0.75], name="prepare"), k.layers.Rescaling(1.0, name="cast")
+    return lambda x: cast(bins(x))
+
+
 CASES = [
+    Case(
+        "discretization",
+        table(discretized),
+        buckets(-0.5, 0.0, 0.75),
+        {
+            "edge": wrong(buckets(-0.5, 0.05, 0.75), "", "prepare:hyper"),
+            "one_lost": wrong(buckets(-0.5, 0.75), "prepare", "prepare:hyper"),
+        },
+    ),
+    Case(
+        "category_encoding",
+        table(lambda k: k.layers.CategoryEncoding(5, output_mode="multi_hot", name="prepare"), (3,), "int32"),
+        lambda w: Table(w, lambda x: F.one_hot(x.long(), 5).amax(1).double()),
+        {
+            "counted": wrong(lambda w: Table(w, lambda x: F.one_hot(x.long(), 5).sum(1).double()), "prepare"),
+            "shifted": wrong(lambda w: Table(w, lambda x: F.one_hot(x.long() + 1, 5).amax(1).double()), "prepare"),
+        },
+    ),
     Case(
         "rescaling",
         model(lambda k: k.layers.Rescaling(1 / 127.5, offset=-1, name="prepare")),
