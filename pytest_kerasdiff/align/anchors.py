@@ -158,6 +158,8 @@ def _region(
     bias = {key: size for key, size in sizes.items() if "bias" in key[1]}
     if not steps:
         return set()
+    if kind in ("norm", "attention") and all(sum(key in claims.of_operation[s] for s in steps) > 1 for key in keys):
+        return set()  # held twice, where Keras has it once: another layer was given these weights
     if kind in _REGION_KINDS or kind in ("norm", "affine", "act"):
         whole = _with_sink(steps, torch, join=kind in _REGION_KINDS)
         if whole:

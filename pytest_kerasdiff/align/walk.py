@@ -295,7 +295,7 @@ class Walk:
             return best
         hidden_allowed = keras_node.kind in ("attention", "opaque", "rnn")
         source: int | None = v
-        for _ in range(8):
+        for _ in range(24 if hidden_allowed else 8):  # nn.MultiheadAttention is 13 operations deep
             source = self._dominators.get(source) if source is not None else None
             if source is None:
                 break

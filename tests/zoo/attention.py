@@ -106,6 +106,12 @@ def exchanged(w: Weights) -> nn.Module:
     return port
 
 
+def not_loaded(w: Weights) -> nn.Module:
+    port = Packed(w)
+    port.mha = nn.MultiheadAttention(8, 2, batch_first=True)
+    return port
+
+
 def without_output_bias(w: Weights) -> nn.Module:
     port = Packed(w)
     nn.init.zeros_(port.mha.out_proj.bias)
@@ -116,6 +122,39 @@ def output_transposed(w: Weights) -> nn.Module:
     port = Packed(w)
     load(port.mha.out_proj, weight=output(w["mha"][6]).T)
     return port
+
+
+class SequenceFirst(Packed):
+    """The module takes (length, batch, elements) by default."""
+
+    def __init__(self, w: Weights, moved: bool = True) -> None:
+        super().__init__(w)
+        self.mha.batch_first, self.moved = False, moved
+
+    def attend(self, x: Tensor) -> Any:
+        if not self.moved:
+            return self.mha(x, x, x)[0]
+        x = x.transpose(0, 1)
+        return self.mha(x, x, x)[0].transpose(0, 1)
+
+
+def exported(port: Callable[[Weights], nn.Module]) -> Callable[[Weights], Any]:
+    """The port as `torch.export` writes it down: attention is many operations there."""
+
+    def build(w: Weights) -> Any:
+        program: Any = torch.export.export(port(w).eval(), (torch.zeros(2, 5, 6),)).module()
+        program.eval = lambda: program
+        return program
+
+    return build
+
+
+def traced(port: Callable[[Weights], nn.Module]) -> Callable[[Weights], Any]:
+    def build(w: Weights) -> Any:
+        trace: Any = torch.jit.trace
+        return trace(port(w).eval(), torch.zeros(2, 5, 6))
+
+    return build
 
 
 # -- written by hand ---------------------------------------------------------------------------------------------------
@@ -400,9 +439,26 @@ CASES = [
             "layout": wrong(lambda w: Packed(w, kernel=lambda t: t.permute(2, 1, 0).reshape(8, 8)), "mha"),
             "transposed": wrong(lambda w: Packed(w, kernel=lambda t: t.reshape(8, 8)), "mha"),
             "exchanged": wrong(exchanged, "mha"),
+            "not_loaded": wrong(not_loaded, "mha"),
             "output_bias": wrong(without_output_bias, "mha"),
             "output_transposed": wrong(output_transposed, "mha"),
         },
+    ),
+    Case(
+        "mha_sequence_first",
+        PLAIN,
+        SequenceFirst,
+        {"batch_attends": wrong(lambda w: SequenceFirst(w, moved=False), "mha")},
+        loaders=("keras",),
+    ),
+    Case("mha_exported", PLAIN, exported(Packed), {"exchanged": wrong(exported(exchanged), "mha")}, loaders=("keras",)),
+    Case("mha_traced", PLAIN, traced(Packed), {"exchanged": wrong(traced(exchanged), "mha")}, loaders=("keras",)),
+    Case(
+        "mha_exported_by_hand",
+        attention(num_heads=4, key_dim=2, use_bias=False),
+        exported(Chunked),
+        {"scale": wrong(exported(lambda w: Chunked(w, scale=1.0)), "mha")},
+        loaders=("keras",),
     ),
     Case(
         "mha_by_hand",

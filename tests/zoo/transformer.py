@@ -29,7 +29,9 @@ def post_norm(k: Any) -> Any:
     return k.Model(inputs, k.layers.Dense(3, activation="softmax", name="head")(x))
 
 
-def encoder_layer(w: Weights, eps: float = 1e-6, first: bool = False, activation: Any = F.relu) -> Any:
+def encoder_layer(
+    w: Weights | dict[str, list[Tensor]], eps: float = 1e-6, first: bool = False, activation: Any = F.relu
+) -> Any:
     """``nn.TransformerEncoderLayer`` with the weights of mha, norm1, ff1, ff2 and norm2."""
     layer = nn.TransformerEncoderLayer(8, 2, 12, 0.1, activation, eps, batch_first=True, norm_first=first)
     layer.self_attn = multihead(w["mha"])
@@ -111,6 +113,35 @@ class NormsExchanged(Block):
 class Gelu(Block):
     def feed(self, x: Tensor) -> Any:
         return self.ff2(F.gelu(self.ff1(x)))
+
+
+# -- two blocks --------------------------------------------------------------------------------------------------------
+
+
+def two(k: Any) -> Any:
+    x = inputs = k.Input((5, 8))
+    for i in "ab":
+        y = k.layers.MultiHeadAttention(2, 4, name=f"mha_{i}")(x, x)
+        x = k.layers.LayerNormalization(epsilon=1e-5, name=f"norm1_{i}")(k.layers.add([x, y], name=f"add1_{i}"))
+        y = k.layers.Dense(12, activation="relu", name=f"ff1_{i}")(x)
+        y = k.layers.Dense(8, name=f"ff2_{i}")(y)
+        x = k.layers.LayerNormalization(epsilon=1e-5, name=f"norm2_{i}")(k.layers.add([x, y], name=f"add2_{i}"))
+    return k.Model(inputs, k.layers.Dense(3, name="head")(x))
+
+
+class Two(nn.Module):
+    """``nn.TransformerEncoder`` begins with clones of one layer; ``order`` says whose weights each gets."""
+
+    def __init__(self, w: Weights, order: str = "ab") -> None:
+        super().__init__()
+        self.head = dense(w["head"])
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), 2)
+        for layer, i in zip(self.encoder.layers, order, strict=True):
+            one = {name: w[f"{name}_{i}"] for name in ("mha", "ff1", "ff2", "norm1", "norm2")}
+            layer.load_state_dict(encoder_layer(one, eps=1e-5).state_dict())
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.encoder(x))
 
 
 # -- an encoder block, normalised before attention and feed-forward ----------------------------------------------------
@@ -320,6 +351,14 @@ CASES = [
         },
     ),
     Case("transformer_encoder", post_norm, Stacked),
+    Case(
+        "transformer_two",
+        two,
+        Two,
+        {
+            "clones": wrong(lambda w: Two(w, "aa"), "mha_b ff1_b ff2_b norm1_b norm2_b", "ff1_b:weights ff2_b:weights"),
+        },
+    ),
     Case(
         "transformer_pre_norm",
         pre_norm("gelu"),
