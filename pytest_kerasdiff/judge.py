@@ -350,13 +350,13 @@ class Judge:
 
     def _conclude(self, position: int) -> None:
         layer, result = self._reference.layers[position], self.verdicts[position]
+        if layer.class_name != "InputLayer" and set(layer.outputs) <= self._reference.masks:
+            result.status, result.isolated, result.cumulative = "declared", None, None
+            result.reason = "a mask: judged in the layers that use it"
+            return
         if not layer.inputs and layer.class_name != "InputLayer":
             result.status = "declared"
             result.reason = "does not depend on the model's input: judged in the layers that use it"
-            return
-        if set(layer.outputs) <= self._reference.masks:
-            result.status, result.isolated, result.cumulative = "declared", None, None
-            result.reason = "a mask: judged in the layers that use it"
             return
         partner = self.alignment.computed_with.get(position)
         if partner is not None:

@@ -7,6 +7,7 @@ A node is one primitive: a convolution, an activation, an addition. A Keras laye
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 
@@ -95,3 +96,43 @@ class Graph:
             if node is not None:
                 pending += node.operands
         return found
+
+    @functools.cached_property
+    def dominators(self) -> dict[int, int | None]:
+        """Immediate dominator of every value: the last value that all ways from the inputs go through.
+
+        Source: in an acyclic graph it is the lowest common ancestor of the operands in the dominator tree (Cooper,
+        Harvey, Kennedy 2001).
+        """
+        parent: dict[int, int | None] = dict.fromkeys(self.inputs)
+        depth: dict[int, int] = dict.fromkeys(self.inputs, 0)
+        for node in self.nodes:
+            common: int | None = None
+            for i, operand in enumerate(node.operands):
+                if i == 0:
+                    common = operand
+                    continue
+                other: int | None = operand
+                while common != other and common is not None and other is not None:
+                    if depth[common] >= depth[other]:
+                        common = parent[common]
+                    else:
+                        other = parent[other]
+                if other is None:
+                    common = None
+            for value in node.outputs:
+                parent[value] = common
+                depth[value] = 0 if common is None else depth[common] + 1
+        return parent
+
+    def common_source(self, values: Sequence[int]) -> int | None:
+        """The last value that all ways to all of these values go through."""
+        chains = []
+        for value in values:
+            chain, at = [value], self.dominators.get(value)
+            while at is not None:
+                chain.append(at)
+                at = self.dominators.get(at)
+            chains.append(chain)
+        shared = set(chains[0]).intersection(*chains[1:])
+        return next((value for value in chains[0] if value in shared), None)

@@ -104,7 +104,7 @@ def _keras_rule(
         return (*first, new(n - 1))
     if kind in ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "CuDNNLSTM", "CuDNNGRU"):
         return (first[0], first[1], new(2)) if n == 3 else (first[0], *(new(d) for d in range(1, n)))
-    if kind in ("MultiHeadAttention", "Attention", "AdditiveAttention", "GroupQueryAttention") and same_rank:
+    if kind in ("MultiHeadAttention", "Attention", "AdditiveAttention", "GroupedQueryAttention") and same_rank:
         return (*first[:-1], new(n - 1))
     if all(len(i) == n for i in ins) and all(shape[d] in {s[d] for s in shapes} for d in range(n)):
         return tuple(_widest([i[d] for i in ins]) for d in range(n))

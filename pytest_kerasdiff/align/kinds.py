@@ -127,7 +127,7 @@ def _separable(layer: Layer) -> list[Part]:
 
 def _attention(layer: Layer) -> list[Part]:
     # A scale, multiplied into the scores, tells neither where the operations begin nor where they end.
-    projects = layer.class_name in ("MultiHeadAttention", "GroupQueryAttention")
+    projects = layer.class_name in ("MultiHeadAttention", "GroupedQueryAttention")
     return [("attention", "", layer.weights if projects else ())]
 
 
@@ -155,6 +155,15 @@ def _dimensions(*names: str, of: tuple[int, ...] = (1, 2, 3)) -> tuple[str, ...]
     return tuple(name.replace("#", str(d)) for name in names for d in of)
 
 
+_AUGMENTATIONS = tuple(
+    f"Random{name}"
+    for name in (
+        *("Brightness", "ColorDegeneration", "ColorJitter", "Contrast", "ElasticTransform", "Erasing", "Flip"),
+        *("GaussianBlur", "Grayscale", "Height", "Hue", "Invert", "Perspective", "Posterization", "Rotation"),
+        *("Saturation", "Sharpness", "Shear", "Translation", "Width", "Zoom"),
+    )
+)
+"""Random changes of images. RandomCrop is none of them: in inference it crops the middle."""
 _FUNCTION_OF = {"activation": "tanh"}
 MERGES = frozenset(_MERGES.values())
 """Kinds that join values."""
@@ -206,7 +215,7 @@ TABLE: tuple[Kind, ...] = (
     Kind(_dimensions("AdaptiveMaxPooling#D"), "maximum of windows that adapt", _one("pool", "max")),
     Kind(_dimensions("AdaptiveAveragePooling#D"), "mean of windows that adapt", _one("pool", "avg")),
     Kind(_dimensions("ZeroPadding#D"), "padding", _one("pad")),
-    Kind(_dimensions("Cropping#D"), "crop", _one("crop")),
+    Kind((*_dimensions("Cropping#D"), "CenterCrop"), "crop", _one("crop")),
     Kind((*_dimensions("UpSampling#D"), "Resizing"), "interpolation", _one("upsample")),
     Kind(tuple(_MOVES), "movement: its order is judged where it is used", _of_class("move", _MOVES)),
     Kind(tuple(_MERGES), "join", lambda layer: [(_MERGES[layer.class_name], "", ())]),
@@ -216,10 +225,11 @@ TABLE: tuple[Kind, ...] = (
         lambda layer: [("rnn", layer.class_name, layer.weights)],
     ),
     Kind(
-        ("MultiHeadAttention", "GroupQueryAttention", "Attention", "AdditiveAttention"),
+        ("MultiHeadAttention", "GroupedQueryAttention", "Attention", "AdditiveAttention"),
         "all operations between query, key, value and output",
         _attention,
     ),
+    Kind(("Masking", "Lambda"), "one piece", lambda layer: [("opaque", layer.class_name, layer.weights)]),
     Kind(("TimeDistributed",), "what the layer inside is made of", _inner),
     Kind(
         (
@@ -230,6 +240,7 @@ TABLE: tuple[Kind, ...] = (
             "GaussianNoise",
             "ActivityRegularization",
             "Identity",
+            *_AUGMENTATIONS,
         ),
         "nothing in inference",
         _one("identity"),

@@ -147,7 +147,10 @@ def kind(operation: Operation) -> tuple[str, str]:
         return "pool", f"{op}_global" if op == "max" else "min_global"
     if op in _TWO_SIDED:
         joined = _TWO_SIDED[op]
-        return (joined, "") if several else ("affine", {"sub": "add", "div": "mul"}.get(joined, joined))
+        if several:
+            return joined, ""
+        clips = joined in ("maximum", "minimum")  # with a number
+        return ("act", "relu") if clips else ("affine", {"sub": "add", "div": "mul"}.get(joined, joined))
     if op in _PRODUCTS:
         return ("matmul", "") if several else ("linear", "")
     if op in FACTORS and all(isinstance(arguments.get(name), Value) for name in FACTORS[op]):

@@ -135,9 +135,9 @@ CASES = [
         bag,
         Bag,
         {
-            "rows_shifted": wrong(lambda w: Bag(w, shift=1), "words", "words:weights"),
+            "rows_shifted": wrong(lambda w: Bag(w, shift=1), "words@1", "words@1:weights"),
             "rows_exchanged": wrong(Exchanged, "", "words:weights"),
-            "padding_row": wrong(PaddingRow, "words", "words:weights"),
+            "padding_row": wrong(PaddingRow, "words@1", "words@1:weights"),
             "summed": wrong(lambda w: Bag(w, summed=True), "pool"),
             "last": wrong(lambda w: Bag(w, last=True), "pool"),
         },
@@ -176,7 +176,7 @@ CASES = [
         {
             "rows_shifted": wrong(lambda w: Shared(w, both=1), "words words@1", "words:weights words@1:weights"),
             # Keras runs the branch of the second input first.
-            "second_shifted": wrong(lambda w: Shared(w, second=1), "words", "words:weights"),
+            "second_shifted": wrong(lambda w: Shared(w, second=1), "words@1", "words@1:weights"),
         },
     ),
 ]

@@ -90,7 +90,7 @@ CASES = [
         repvgg,
         RepVgg,
         # A kernel that is not theirs is nothing of theirs: each layer of the block is missing.
-        {"branch_lost": wrong(lambda w: RepVgg(w, "wide point"), f"{BLOCK} sum", "wide:weights point:weights")},
+        {"branch_lost": wrong(lambda w: RepVgg(w, "wide point"), BLOCK, "wide:weights point:weights")},
         declared=frozenset(BLOCK.split()),
     ),
     Case(

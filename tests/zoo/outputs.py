@@ -200,7 +200,7 @@ CASES = [
         Heads,
         {
             "order": wrong(lambda w: Heads(w, lambda kind, age: (age, kind)), "kind age"),
-            "activations": wrong(Exchanged, "left right"),
+            "activations": wrong(Exchanged, "left right", "left:hyper right:hyper"),
         },
     ),
     Case("outputs_one_tuple", one, lambda w: One(w, lambda x, hidden: (x,)), loaders=("keras",)),
@@ -216,7 +216,7 @@ CASES = [
         "twins",
         twins,
         Twins,
-        {"tanh": wrong(lambda w: Twins(w, torch.tanh), "second")},
+        {"tanh": wrong(lambda w: Twins(w, torch.tanh), "second", "second:hyper")},
         prepare=equal,
     ),
     Case("signal_1d", signal, Signal, {"slope": wrong(lambda w: Signal(w, 0.01), "leaky", "leaky:hyper")}),

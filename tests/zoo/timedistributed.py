@@ -105,7 +105,7 @@ CASES = [
         dense,
         Dense,
         {
-            "tanh": wrong(lambda w: Dense(w, torch.tanh), "each"),
+            "tanh": wrong(lambda w: Dense(w, torch.tanh), "each", "each:hyper"),
             "columns": wrong(lambda w: Dense(w, turned=True), "head"),
         },
     ),
@@ -114,7 +114,7 @@ CASES = [
         dense,
         Flat,
         {
-            "tanh": wrong(lambda w: Flat(w, torch.tanh), "each"),
+            "tanh": wrong(lambda w: Flat(w, torch.tanh), "each", "each:hyper"),
             "columns": wrong(lambda w: Flat(w, turned=True), "head"),
         },
     ),

@@ -337,7 +337,7 @@ CASES = [
             "residual_of_input": wrong(ResidualOfTheInput, "add2"),
             "norms_exchanged": wrong(NormsExchanged, "norm1 norm2"),
             "eps": wrong(lambda w: Block(w, eps=1e-5), "norm1", "norm1:eps norm2:eps"),
-            "gelu": wrong(Gelu, "ff1"),
+            "gelu": wrong(Gelu, "ff1", "ff1:hyper"),
         },
     ),
     Case(
@@ -347,7 +347,7 @@ CASES = [
         {
             "norm_first": wrong(lambda w: Module(w, first=True), "mha norm1 add2 norm2"),
             "eps": wrong(lambda w: Module(w, eps=1e-5), "norm1", "norm1:eps norm2:eps"),
-            "gelu": wrong(lambda w: Module(w, activation=F.gelu), "ff1"),
+            "gelu": wrong(lambda w: Module(w, activation=F.gelu), "ff1", "ff1:hyper"),
         },
     ),
     Case("transformer_encoder", post_norm, Stacked),
@@ -364,8 +364,8 @@ CASES = [
         pre_norm("gelu"),
         Decoder,
         {
-            "relu": wrong(lambda w: Decoder(w, activation=F.relu), "ff1"),
-            "tanh": wrong(lambda w: Decoder(w, activation=nn.GELU("tanh")), "ff1"),
+            "relu": wrong(lambda w: Decoder(w, activation=F.relu), "ff1", "ff1:hyper"),
+            "tanh": wrong(lambda w: Decoder(w, activation=nn.GELU("tanh")), "ff1", "ff1:hyper"),
             "eps": wrong(lambda w: Decoder(w, eps=1e-5), "norm1 norm2", "norm1:eps norm2:eps"),
             "not_causal": wrong(not_causal, "mha"),
             "post_norm": wrong(post_norm_instead, "norm1 norm2 add2 norm3"),
@@ -377,7 +377,7 @@ CASES = [
         NanoGpt,
         {
             "no_norm": wrong(NoNorm, "norm2"),
-            "tanh": wrong(lambda w: NanoGpt(w, approximate="tanh"), "ff1"),
+            "tanh": wrong(lambda w: NanoGpt(w, approximate="tanh"), "ff1", "ff1:hyper"),
             "residual_after_norm": wrong(ResidualAfterNorm, "add1"),
         },
     ),
