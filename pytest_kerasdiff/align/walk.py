@@ -18,6 +18,8 @@ from pytest_kerasdiff.align.prices import LOST, MERGES, NEVER, ORDERED, Price
 
 Step = tuple[Price, str, tuple[State, ...]]
 """What is cheapest at a state: its price, what is done, and the states that remain."""
+_SAME = 1e-9
+"""Difference of prices that is rounding: what was looked at first, the pair that is nearest to its consumer, stays."""
 _MAX_PERMUTED = 5
 """Operands up to which every order is priced."""
 
@@ -117,7 +119,7 @@ class Walk:
                 if u != other and v != theirs and self._alike(u, other) and not {v, theirs} & self.taken.keys():
                     now = self.cost(u, v), self.cost(other, theirs)
                     exchanged = self.cost(u, theirs), self.cost(other, v)
-                    if max(exchanged) < LOST and sum(exchanged) <= sum(now) + 1e-9:
+                    if max(exchanged) < LOST and sum(exchanged) <= sum(now) + _SAME:
                         group.append((other, theirs))
             tie = Tie(tuple(k for k, _ in group), tuple(t for _, t in group))
             if len(group) > 1 and not any(set(tie.keras) <= set(known.keras) for known in self.ties):
@@ -160,22 +162,22 @@ class Walk:
         keras_node, torch_node = self.keras.node(u), self.torch.node(v)
         if u_free and v_free and keras_node is not None and torch_node is not None:
             for option in (self._pair(keras_node, torch_node), forms.cheapest(self, keras_node, v, torch_node)):
-                if option is not None and option[0] < best[0]:
-                    best = (option[0], "pair", option[1])
+                if option is not None:
+                    best = _cheaper(best, (option[0], "pair", option[1]))
         if v_free and torch_node is not None and best[0] > 0:
             price = prices.skip_torch(torch_node)
             for operand in dict.fromkeys(torch_node.operands):
-                if price + 1e-9 < best[0]:
+                if price + _SAME < best[0]:
                     cost = price + self._lost(torch_node, operand) + self.cost(u, operand)
-                    best = min(best, (cost, "skip torch", ((u, operand),)), key=_price)
+                    best = _cheaper(best, (cost, "skip torch", ((u, operand),)))
         if u_free and keras_node is not None and best[0] > 0:
             price = prices.skip_keras(keras_node)
             for operand in dict.fromkeys(keras_node.operands):
-                if price + 1e-9 < best[0]:
+                if price + _SAME < best[0]:
                     cost = price + 0.5 * (len(set(keras_node.operands)) - 1) + self.cost(operand, v)
-                    best = min(best, (cost, "skip keras", ((operand, v),)), key=_price)
+                    best = _cheaper(best, (cost, "skip keras", ((operand, v),)))
         if not (u_free and v_free) or keras_node is None or torch_node is None:
-            best = min(best, (LOST, "lost", ()), key=_price)
+            best = _cheaper(best, (LOST, "lost", ()))
         return best
 
     def _pair(self, keras_node: Node, torch_node: Node) -> Option | None:
@@ -276,5 +278,6 @@ def _open(operands: list[int], count: int, graph: Graph, kind: str) -> None:
             position += 1
 
 
-def _price(step: Step) -> Price:
-    return step[0]
+def _cheaper(best: Step, other: Step) -> Step:
+    """The first, unless the other costs less by more than rounding."""
+    return other if other[0] + _SAME < best[0] else best
