@@ -100,7 +100,7 @@ def check_eps(subject: Subject) -> Outcome:
 
     A wrong epsilon can move an output by as little as 5e-7, so activations are no proof.
     """
-    keras = float(subject.layer.config["epsilon"])
+    keras = float(_inside(subject.layer.class_name, subject.layer.config)[1]["epsilon"])
     operation = subject.operation
     stated = operation.arguments.get("eps") if operation is not None else None
     written = _written_epsilon(subject.steps)
@@ -176,7 +176,7 @@ def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
                 if share > best_share:
                     best, best_share = (constant, candidate, form), share
     if best is None:
-        return _other_form(name, weight, subject)
+        return _in_other_table(name, weight, subject) or _other_form(name, weight, subject)
     constant, candidate, form = best
     where = ", ".join(constant.origins) or "a constant"
     for kind, rounded in (("float16", _through_float16(form)), ("bfloat16", _through_bfloat16(form))):
@@ -194,6 +194,31 @@ def _compare_weight(name: str, weight: Array, subject: Subject) -> Outcome:
     return "embedding-row" if reordered else "weights-differ", (
         f"{name}: {int(wrong.sum())} of {form.size} elements of {where} differ, most at {at}: got {candidate[at]:.6g}, "
         f"expected {form[at]:.6g}"
+    )
+
+
+def _in_other_table(name: str, weight: Array, subject: Subject) -> Outcome | None:
+    """Compare an Embedding's rows with those of a table of another length, which may hold others beside them."""
+    if "embedding" not in name.lower():
+        return None
+    tables = [c for c in subject.constants if c.array.ndim == 2 and c.array.shape[1:] == weight.shape[1:]]
+    best = (-1, 0, "")
+    for table in tables:
+        port = table.array.astype(np.float32)
+        for offset in {
+            int(at) - row for row in (0, len(weight) // 2) for at in np.flatnonzero((port == weight[row]).all(1))
+        }:
+            low, high = max(0, offset), min(len(port), offset + len(weight))
+            equal = int((port[low:high] == weight[low - offset : high - offset]).all(1).sum())
+            best = max(best, (equal, offset, ", ".join(table.origins) or "a constant"))
+    equal, offset, where = best
+    if equal == len(weight):
+        return "", f"{name} equal, from row {offset} of {where}"
+    if equal < _MOSTLY * len(weight):
+        return None
+    return (
+        "embedding-row",
+        f"{name}: {len(weight) - equal} of {len(weight)} rows are missing in {where} or differ there",
     )
 
 
@@ -268,10 +293,20 @@ def check_hyper(subject: Subject) -> Outcome:
 
 
 def _has_epsilon(class_name: str, config: Mapping[str, Any]) -> bool:
+    class_name, config = _inside(class_name, config)
     return "Normalization" in class_name and "epsilon" in config
 
 
+def _inside(class_name: str, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Class and config of the layer that a TimeDistributed has inside; of any other layer its own."""
+    inner = config.get("layer") if class_name == "TimeDistributed" else None
+    return (
+        (str(inner.get("class_name")), inner.get("config", {})) if isinstance(inner, Mapping) else (class_name, config)
+    )
+
+
 def _has_weights(class_name: str, config: Mapping[str, Any]) -> bool:
+    class_name, _ = _inside(class_name, config)
     return any(word in class_name for word in ("Conv", "Dense", "Embedding", "PReLU")) or class_name in (
         "BatchNormalization", "LayerNormalization", "GroupNormalization")  # fmt: skip
 
@@ -322,15 +357,18 @@ def _subject(
     main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
     steps = {*(alignment.span(value) if value is not None else []), *([main] if main is not None else [])}
     numbers = dict.fromkeys(n for step in sorted(steps) for n in trace.operations[step].constants)
+    functions, last = curves.both(reference, candidate, alignment, position), alignment.torch.producer.get(value or -1)
+    if functions is None and (stranger := curves.stranger(reference, candidate, alignment, position)) is not None:
+        functions, last = stranger
     return Subject(
         layer,
         {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
         trace.operations[main] if main is not None else None,
         [trace.constants[n] for n in numbers],
         position in alignment.folded or position in alignment.folded.values(),
-        trace.operations[alignment.torch.producer[value]] if value in alignment.torch.producer else None,
+        trace.operations[last] if last is not None else None,
         [trace.operations[step] for step in sorted(steps)],
-        curves.both(reference, candidate, alignment, position),
+        functions,
         not wrong
         and any(np.any(reference.values[v]) for v in layer.inputs)  # what meets only zeros proves no kernel
         and lets_changes_through(activation_name(layer.config.get("activation")), output),

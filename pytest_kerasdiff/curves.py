@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from pytest_kerasdiff.align.alignment import Alignment
 from pytest_kerasdiff.align.operations import ELEMENTWISE
-from pytest_kerasdiff.trace import CURVE_AT, Array, Candidate, ReferenceTrace, ReplayError
+from pytest_kerasdiff.trace import CURVE_AT, Array, Candidate, Layer, ReferenceTrace, ReplayError
 
 _NEAR = 30
 """Largest value at which functions are compared in float32, where exp overflows at 89."""
@@ -56,6 +57,49 @@ def _run(candidate: Candidate, source: int, value: int, array: Array) -> Array |
     except (ReplayError, ValueError):
         return None
     return found.ravel() if found.size == array.size else None
+
+
+_PLAIN = frozenset({"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "mish", "softplus", "hardswish"})
+_CLIPS = frozenset({"hardtanh", "clamp", "clamp_min", "clamp_max", "clip", "hardsigmoid"})
+_ARITHMETIC = frozenset({"affine", "add", "sub", "mul", "div"})
+
+
+def stranger(
+    reference: ReferenceTrace, candidate: Candidate, alignment: Alignment, position: int
+) -> tuple[tuple[Array, Array], int] | None:
+    """An activation in the operations of a layer that has no value of its own, which is none of its group's.
+
+    A ReLU6 behind a maximum over all steps shows only where that maximum is over 6.
+
+    Returns:
+        ((port, Keras), position of the torch operation); None where all are known, or where arithmetic among the
+        operations may make of several what is one activation.
+    """
+    partner = alignment.computed_with.get(position)
+    layers = reference.layers
+    value = alignment.pairs.get(layers[partner].outputs[0]) if partner is not None else None
+    if value is None or layers[position].name not in reference.curves:
+        return None
+    group = [p for p, other in alignment.computed_with.items() if other == partner] + [partner]
+    known = [reference.curves[layers[p].name] for p in group if p is not None and layers[p].name in reference.curves]
+    inside = alignment.torch.between(_entries(alignment, layers, group), value)
+    steps = sorted({alignment.torch.producer[v] for v in inside if v in alignment.torch.producer})
+    if any(alignment.torch.nodes[step].kind in _ARITHMETIC for step in steps):
+        return None
+    for step in steps:
+        operation = candidate.trace.operations[step]
+        if operation.op in _PLAIN | _CLIPS and len(operation.inputs) == 1:
+            curve = _curve(candidate, alignment, operation.inputs[0], operation.outputs[0])
+            if curve is not None and all(difference(curve, keras) is not None for keras in known):
+                return (curve, reference.curves[layers[position].name]), step
+    return None
+
+
+def _entries(alignment: Alignment, layers: Sequence[Layer], group: Sequence[int | None]) -> set[int]:
+    """Torch values that layers outside a group give to it."""
+    own = {value for p in group if p is not None for value in layers[p].outputs}
+    taken = {value for p in group if p is not None for value in layers[p].inputs} - own
+    return {v for value in taken if (v := alignment.torch_value(value)) is not None}
 
 
 def difference(port: Array, keras: Array) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from pytest_kerasdiff import verdict
+from pytest_kerasdiff import regions, verdict
 from pytest_kerasdiff.align import padding
 from pytest_kerasdiff.align.alignment import Alignment, outputs_in_order
 from pytest_kerasdiff.align.axes import Axes, AxesError, rearrange, without_units
@@ -87,9 +87,29 @@ class Judge:
         for _ in range(4):
             if not self._regrouping.repair():
                 break
-            self.layouts = Layouts(self._reference, self.candidate, self._input_axes, self.alignment.pairs)
-            self._judge()
+            self.judge_again()
+        if self._outputs_are_right():
+            regions.join(self, self._reference)
         return self.verdicts
+
+    def judge_again(self) -> None:
+        """Judge all layers by the alignment as it is now."""
+        self.layouts = Layouts(self._reference, self.candidate, self._input_axes, self.alignment.pairs)
+        self._judge()
+
+    def has_another_size(self, position: int) -> bool:
+        """Whether the value of a layer has Keras's rank and batch and another size: geometry that is wrong."""
+        value = self._reference.layers[position].outputs[0]
+        have, want = self.candidate.trace.shapes.get(self.alignment.pairs.get(value, -1)), self._reference.shapes[value]
+        same_form = have is not None and len(have) == len(want) and have[:1] == want[:1]
+        return have is not None and same_form and np.prod(have) != np.prod(want)
+
+    def compute_with(self, position: int, partner: int) -> None:
+        """Note that a layer has no value of its own in the port: another layer's operations do its work too."""
+        value = self._reference.layers[position].outputs[0]
+        self.alignment.computed_with[position] = partner
+        self.alignment.passes_on.pop(value, None)
+        self.alignment.pairs.pop(value, None)
 
     # -- errors ------------------------------------------------------------------------------------------------------
 
@@ -105,24 +125,32 @@ class Judge:
                 self._judge_further(position, value, cumulative.get(value))
         for position in range(len(self._reference.layers)):
             self._conclude(position)
-        for keras_value, torch_value in zip(
-            self._reference.outputs, outputs_in_order(self._reference, self.candidate.trace), strict=False
-        ):
+        for keras_value, torch_value in self._outputs():
             self._judge_output(keras_value, torch_value)
+
+    def _outputs(self) -> list[tuple[int, int | None]]:
+        given = outputs_in_order(self._reference, self.candidate.trace)
+        return list(zip(self._reference.outputs, given, strict=False))
+
+    def _outputs_are_right(self) -> bool:
+        """Whether all that the port returns is Keras's, and the same twice."""
+        return all(v not in self._unsteady and self._output_error(u, v).passes for u, v in self._outputs())
+
+    def _output_error(self, keras_value: int, torch_value: int | None) -> Error:
+        """Error of what the port itself gave, in Keras's layout or with channels first."""
+        if torch_value is None:
+            return verdict.failed("this output of the port does not depend on its input")
+        given = self.candidate.recorded[torch_value]
+        error = self._measure(keras_value, given)
+        if given.ndim > 3 or (given.ndim == 3 and (0, 2, 1) in {la.permutation for la in self.layouts_used.values()}):
+            error = min(error, self._measure(keras_value, np.moveaxis(given, 1, -1)), key=_seriousness)
+        return error
 
     def _judge_output(self, keras_value: int, torch_value: int | None) -> None:
         """Compare what the port itself gave with the model's output, whatever was found for the layer that gives it."""
         position = self.layer_of[keras_value]
         result = self.verdicts[position]
-        if torch_value is None:
-            error = verdict.failed("this output of the port does not depend on its input")
-        else:
-            given = self.candidate.recorded[torch_value]
-            error = self._measure(keras_value, given)
-            if given.ndim > 3 or (
-                given.ndim == 3 and (0, 2, 1) in {la.permutation for la in self.layouts_used.values()}
-            ):
-                error = min(error, self._measure(keras_value, np.moveaxis(given, 1, -1)), key=_seriousness)
+        error = self._output_error(keras_value, torch_value)
         if not error.passes and result.status in ("pass", "declared"):
             result.status, result.isolated, result.cumulative = "fault", error, error
             result.reason = "what the port returns is not this output of the Keras model"
@@ -288,7 +316,9 @@ class Judge:
 
     def _for_torch(self, keras_value: int, torch_value: int) -> Array:
         """Keras's array of a value as the port would hold it."""
-        array = self._reference.values[keras_value]
+        array, read = self._reference.values[keras_value], self._unread.get(keras_value)
+        if read is not None:  # ports leave zeros where no layer reads, or mask by a product
+            array = np.where(read.reshape(*read.shape, *[1] * (array.ndim - 2)), array, 0)
         try:
             return self.layouts.to_torch(array, keras_value, torch_value)
         except AxesError:

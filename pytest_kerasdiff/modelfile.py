@@ -301,8 +301,10 @@ def _mask(name: str, layers: list[Config]) -> float | None:
     return next((float(value) for value in values if isinstance(value, int | float)), None)
 
 
-_UNCHANGED = frozenset({"Reshape", "Flatten", "Permute", "RepeatVector", "Dropout"})
-"""Layers that give the very values that they take, in inference."""
+_UNCHANGED = frozenset(
+    {"Reshape", "Flatten", "Permute", "RepeatVector", "Dropout", "Cropping1D", "GetItem", "SlicingOpLambda"}
+)
+"""Layers that give values that they take, in inference."""
 
 
 def _fed_by(name: str, class_name: str, layers: list[Config]) -> Iterator[Config]:
@@ -314,8 +316,11 @@ def _fed_by(name: str, class_name: str, layers: list[Config]) -> Iterator[Config
         own = layer_name(layer)
         if not (any(f'"{n}"' in json.dumps(nodes) for n in carriers) if nodes else first):
             continue
+        inside = layer["config"].get("layer") if kind == "TimeDistributed" else None
         if kind == class_name:
             yield layer["config"]
+        elif inside is not None and inside.get("class_name") == class_name:
+            yield inside["config"]
         elif is_model(layer):
             inner = _layer_configs(layer)
             inputs = [layer_name(la) for la in inner if la.get("class_name") == "InputLayer"] or [""]

@@ -37,15 +37,8 @@ class Regrouping:
             if torch_value is None or not self._passes(consumer, torch_value, frozenset({position})):
                 return False
         if consumers:
-            self._compute_with(position, consumers[0])
+            self._judge.compute_with(position, consumers[0])
         return bool(consumers)
-
-    def _compute_with(self, position: int, partner: int) -> None:
-        """Note that a layer has no value of its own in the port: another layer's operations do its work too."""
-        value = self._reference.layers[position].outputs[0]
-        self._alignment.computed_with[position] = partner
-        self._alignment.passes_on.pop(value, None)
-        self._alignment.pairs.pop(value, None)
 
     def with_producer(self, position: int) -> bool:
         """Join a layer with its producer, if its torch operations do its work (ReLU before a concatenation)."""
@@ -60,7 +53,7 @@ class Regrouping:
             return False
         if not self._passes(position, torch_value, frozenset({producer})):
             return False
-        self._compute_with(producer, position)
+        self._judge.compute_with(producer, position)
         self._alignment.pairs[layer.outputs[0]] = torch_value
         self._alignment.passes_on.pop(layer.outputs[0], None)
         result = self._judge.verdicts[position]
@@ -69,13 +62,15 @@ class Regrouping:
         return True
 
     def _passes(self, position: int, torch_value: int, ignoring: frozenset[int]) -> bool:
-        """Whether a layer passes together with others, whose work must be there to be seen.
+        """Whether a layer passes together with others, whose work must be there to be seen, and of the right size.
 
         A maximum over many elements is the same with and without the ReLU before it: where the group has an activation,
         the torch operations must have one too.
         """
         if not ignoring:
             return self._judge.alone(position, torch_value).passes
+        if any(self._judge.has_another_size(p) for p in ignoring):
+            return False
         group = {self._reference.layers[p].weight_owner for p in (*ignoring, position)}
         needed, others = set(), 0
         for node in self._alignment.keras.nodes:
@@ -105,7 +100,7 @@ class Regrouping:
             elif layer.outputs[0] in self._alignment.passes_on or position in self._alignment.partial:
                 consumers = [i for i, la in enumerate(self._reference.layers) if layer.outputs[0] in la.inputs]
                 if len(consumers) == 1 and self._repair(consumers[0], frozenset({position})):
-                    self._compute_with(position, consumers[0])
+                    self._judge.compute_with(position, consumers[0])
                     changed = True
         return changed or self._join_groups()
 
@@ -138,16 +133,20 @@ class Regrouping:
                 layer.outputs[0] not in self._reference.outputs and self._repair(position, ignoring)
             ):
                 for p in group:
-                    self._compute_with(p, position)
+                    self._judge.compute_with(p, position)
                 absent -= group | {position}
                 changed = True
         return changed
 
     def _is_absent(self, position: int, result: LayerVerdict) -> bool:
-        if result.status not in ("fault", "unpaired") or not self._reference.layers[position].inputs:
+        # A layer that inherits is absent where its value is no value of Keras's: two batches in one, a single step.
+        if result.status not in ("fault", "unpaired", "inherited") or not self._reference.layers[position].inputs:
             return False
-        no_value = self._reference.layers[position].outputs[0] in self._alignment.passes_on
-        return no_value or result.isolated is None or bool(result.isolated.reason)
+        if result.status == "inherited" and not (result.cumulative and result.cumulative.reason):
+            return False
+        if self._reference.layers[position].outputs[0] in self._alignment.passes_on or result.isolated is None:
+            return True
+        return bool(result.isolated.reason) and not self._judge.has_another_size(position)
 
     def _absent_before(self, position: int, absent: set[int]) -> set[int]:
         """Absent layers that a layer is computed from without any other layer between."""

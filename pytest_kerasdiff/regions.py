@@ -1,0 +1,127 @@
+"""Layers that a right port computes in another way: joined into one, where everything else proves the port right.
+
+Somebody may write ``x + t * (h - x)`` for ``h * t + x * (1 - t)``, apply one ReLU behind a concatenation, or cut
+patches by a reshape. Then no torch value is what a layer in between gives, although the port is right. Such layers are
+joined only where nothing wrong can hide among them: every output of the port is Keras's, every value that leaves them
+is Keras's and not mostly dead, the port holds every weight of theirs unchanged, no value of theirs has another size,
+and none of them picks from values what the probe inputs happen to make the greatest.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_kerasdiff.align import weights as by_content
+from pytest_kerasdiff.trace import Array, CandidateTrace, ReferenceTrace
+
+if TYPE_CHECKING:
+    from pytest_kerasdiff.judge import Judge
+
+_LIVE = 0.5
+"""Share of the channels of a value that must not be constant: a value that is mostly dead proves little."""
+
+
+def join(judge: Judge, reference: ReferenceTrace) -> None:
+    """Join the layers at fault of a judgement whose outputs are all right; where that does not hold, change nothing."""
+    groups = list(_groups(judge, reference))
+    held = _Held(judge.candidate.trace) if groups else None
+    for group in groups:
+        leaving = _leaving(group, reference)
+        if held is None or not leaving or not all(held.all_of(reference, position) for position in group):
+            continue
+        if any(judge.has_another_size(position) or _picks(judge, position) for position in group):
+            continue
+        if not all(_is_live(reference.values[reference.layers[p].outputs[0]]) for p in leaving):
+            continue
+        before = copy.deepcopy((judge.alignment.pairs, judge.alignment.passes_on, judge.alignment.computed_with))
+        for position in sorted(group - leaving):
+            judge.compute_with(position, min((p for p in leaving if p > position), default=min(leaving)))
+        judge.judge_again()
+        names = [reference.layers[position].name for position in sorted(group)]
+        if any(judge.verdicts[position].status not in ("pass", "declared") for position in group):
+            judge.alignment.pairs, judge.alignment.passes_on, judge.alignment.computed_with = before
+            judge.judge_again()
+        else:
+            judge.notes.append(f"computed in another way, and compared where they end: {', '.join(names)}")
+
+
+def _groups(judge: Judge, reference: ReferenceTrace) -> Iterator[set[int]]:
+    """Layers at fault next to each other, with those behind them up to where every value is Keras's again."""
+    wrong = {p for p, result in enumerate(judge.verdicts) if result.status in ("fault", "unpaired", "inherited")}
+    seen: set[int] = set()
+    for start in sorted(wrong):
+        group, pending = set(), [start]
+        while pending:
+            position = pending.pop()
+            if position in group:
+                continue
+            group.add(position)
+            takers = _takers(position, reference)
+            cumulative = judge.verdicts[position].cumulative
+            paired = all(v in judge.alignment.pairs for v in reference.layers[position].outputs)
+            if not paired or cumulative is None or not cumulative.passes:
+                pending += takers
+            pending += [p for p in takers if p in wrong]
+            pending += [p for v in reference.layers[position].inputs if (p := judge.layer_of[v]) in wrong]
+        if not group & seen:
+            yield group
+        seen |= group
+
+
+def _leaving(group: set[int], reference: ReferenceTrace) -> set[int]:
+    """Those layers of a group whose values others take, or the model gives."""
+    return {
+        p
+        for p in group
+        if not _takers(p, reference) <= group or set(reference.layers[p].outputs) & set(reference.outputs)
+    }
+
+
+def _takers(position: int, reference: ReferenceTrace) -> set[int]:
+    outputs = set(reference.layers[position].outputs)
+    return {i for i, layer in enumerate(reference.layers) if outputs & set(layer.inputs)}
+
+
+def _picks(judge: Judge, position: int) -> bool:
+    """Whether a layer gives the greatest or least of several values: it hides what is wrong with the others."""
+    nodes = [node for node in judge.alignment.keras.nodes if node.owner == position]
+    return any(n.kind in ("maximum", "minimum") or (n.kind == "pool" and "max" in n.variant) for n in nodes)
+
+
+def _is_live(array: Array) -> bool:
+    channels = np.asarray(array, np.float64).reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(-1, 1)
+    return bool(np.mean(np.ptp(channels, axis=0) > 0) >= _LIVE)
+
+
+class _Held:
+    """What the port holds: whether the weights of a layer are among it, wherever and in whatever order."""
+
+    def __init__(self, trace: CandidateTrace) -> None:
+        arrays = [*(c.array for c in trace.constants.values()), *trace.parameters.values()]
+        floating = [np.asarray(a, np.float32) for a in arrays if a.dtype.kind == "f" and a.ndim]
+        self._rows = {mark for array in floating for mark in _marks(array)}
+        self._elements = np.unique(np.concatenate([np.zeros(0, np.float32), *(a for a in floating if a.ndim == 1)]))
+
+    def all_of(self, reference: ReferenceTrace, position: int) -> bool:
+        """Whether every weight of a layer is held: its rows or columns, or the elements of a vector."""
+        layer = reference.layers[position]
+        weights = (reference.weights[layer.weight_owner, name] for name in layer.weights)
+        return all(self._has(np.asarray(weight, np.float32)) for weight in weights)
+
+    def _has(self, weight: Array) -> bool:
+        if weight.ndim < 2:
+            return bool(np.isin(weight, self._elements).all())
+        last = [by_content.fingerprint(row) for row in np.moveaxis(weight, -1, 0)]
+        first = [by_content.fingerprint(row) for row in weight]
+        return any(all(mark is None or mark in self._rows for mark in marks) for marks in (last, first))
+
+
+def _marks(array: Array) -> Iterable[int]:
+    if array.ndim < 2:
+        return []
+    rows = (*array, *np.moveaxis(array, -1, 0), *np.moveaxis(array, 1, 0))
+    return [mark for row in rows if (mark := by_content.fingerprint(row)) is not None]
