@@ -72,8 +72,8 @@ def stranger(
     A ReLU6 behind a maximum over all steps shows only where that maximum is over 6.
 
     Returns:
-        ((port, Keras), position of the torch operation); None where all are known, or where arithmetic among the
-        operations may make of several what is one activation.
+        ((port, Keras), position of the torch operation); None where all are known, or where arithmetic on either side
+        may make of several what is one activation.
     """
     partner = alignment.computed_with.get(position)
     layers = reference.layers
@@ -84,7 +84,8 @@ def stranger(
     known = [reference.curves[layers[p].name] for p in group if p is not None and layers[p].name in reference.curves]
     inside = alignment.torch.between(_entries(alignment, layers, group), value)
     steps = sorted({alignment.torch.producer[v] for v in inside if v in alignment.torch.producer})
-    if any(alignment.torch.nodes[step].kind in _ARITHMETIC for step in steps):
+    nodes = [*(alignment.torch.nodes[step] for step in steps), *(n for n in alignment.keras.nodes if n.owner in group)]
+    if any(node.kind in _ARITHMETIC for node in nodes):
         return None
     for step in steps:
         operation = candidate.trace.operations[step]

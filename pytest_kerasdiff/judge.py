@@ -98,11 +98,12 @@ class Judge:
         self._judge()
 
     def has_another_size(self, position: int) -> bool:
-        """Whether the value of a layer has Keras's rank and batch and another size: geometry that is wrong."""
+        """Whether the value of a layer has Keras's rank, batch and channels, and another size: wrong geometry."""
         value = self._reference.layers[position].outputs[0]
         have, want = self.candidate.trace.shapes.get(self.alignment.pairs.get(value, -1)), self._reference.shapes[value]
-        same_form = have is not None and len(have) == len(want) and have[:1] == want[:1]
-        return have is not None and same_form and np.prod(have) != np.prod(want)
+        if have is None or len(have) != len(want) or have[:1] != want[:1]:
+            return False
+        return want[-1] in (have[1:2] + have[-1:]) and bool(np.prod(have) != np.prod(want))
 
     def compute_with(self, position: int, partner: int) -> None:
         """Note that a layer has no value of its own in the port: another layer's operations do its work too."""
@@ -125,16 +126,17 @@ class Judge:
                 self._judge_further(position, value, cumulative.get(value))
         for position in range(len(self._reference.layers)):
             self._conclude(position)
-        for keras_value, torch_value in self._outputs():
+        for keras_value, torch_value in self.outputs():
             self._judge_output(keras_value, torch_value)
 
-    def _outputs(self) -> list[tuple[int, int | None]]:
+    def outputs(self) -> list[tuple[int, int | None]]:
+        """The model's outputs, and what the port gives for them."""
         given = outputs_in_order(self._reference, self.candidate.trace)
         return list(zip(self._reference.outputs, given, strict=False))
 
     def _outputs_are_right(self) -> bool:
         """Whether all that the port returns is Keras's, and the same twice."""
-        return all(v not in self._unsteady and self._output_error(u, v).passes for u, v in self._outputs())
+        return all(v not in self._unsteady and self._output_error(u, v).passes for u, v in self.outputs())
 
     def _output_error(self, keras_value: int, torch_value: int | None) -> Error:
         """Error of what the port itself gave, in Keras's layout or with channels first."""

@@ -38,6 +38,11 @@ def join(judge: Judge, reference: ReferenceTrace) -> None:
         if not all(_is_live(reference.values[reference.layers[p].outputs[0]]) for p in leaving):
             continue
         before = copy.deepcopy((judge.alignment.pairs, judge.alignment.passes_on, judge.alignment.computed_with))
+        own = {value for position in leaving for value in reference.layers[position].outputs}
+        for keras_value, torch_value in judge.outputs():
+            if keras_value in own and torch_value is not None:
+                judge.alignment.passes_on.pop(keras_value, None)
+                judge.alignment.pairs[keras_value] = torch_value
         for position in sorted(group - leaving):
             judge.compute_with(position, min((p for p in leaving if p > position), default=min(leaving)))
         judge.judge_again()
