@@ -3,8 +3,8 @@
 Somebody may write ``x + t * (h - x)`` for ``h * t + x * (1 - t)``, apply one ReLU behind a concatenation, or cut
 patches by a reshape. Then no torch value is what a layer in between gives, although the port is right. Such layers are
 joined only where nothing wrong can hide among them: every output of the port is Keras's, every value that leaves them
-is Keras's and not mostly dead, the port holds every weight of theirs unchanged, no value of theirs has another size,
-and none of them picks from values what the probe inputs happen to make the greatest.
+is Keras's and not mostly dead, the port holds every weight of theirs unchanged, and none of them picks from values what
+the probe inputs happen to make the greatest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def join(judge: Judge, reference: ReferenceTrace) -> None:
         leaving = _leaving(group, reference)
         if held is None or not leaving or not all(held.all_of(reference, position) for position in group):
             continue
-        if any(judge.has_another_size(position) or _picks(judge, position) for position in group):
+        if any(_picks(judge, position) for position in group):
             continue
         if not all(_is_live(reference.values[reference.layers[p].outputs[0]]) for p in leaving):
             continue

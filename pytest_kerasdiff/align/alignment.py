@@ -137,11 +137,16 @@ def _outputs(reference: ReferenceTrace, candidate: CandidateTrace) -> list[tuple
 
 
 def outputs_in_order(reference: ReferenceTrace, candidate: CandidateTrace) -> list[int | None]:
-    """The port's outputs in the order of Keras's: by name where both give dicts of the same names, else as given."""
-    names = json.loads(reference.environment.get("output_names", "[]"))
+    """The port's outputs in the order of Keras's.
+
+    By name where the port gives a dict whose keys are those of Keras's dict, or the names of the layers that give the
+    model's outputs; else as given.
+    """
     given = json.loads(candidate.environment.get("output_names", "[]"))
-    if names and sorted(names) == sorted(given) and len(given) == len(candidate.outputs):
-        return [candidate.outputs[given.index(name)] for name in names]
+    layers = [la.name for value in reference.outputs for la in reference.layers if value in la.outputs]
+    for names in (json.loads(reference.environment.get("output_names", "[]")), layers):
+        if names and sorted(names) == sorted(given) and len(given) == len(candidate.outputs):
+            return [candidate.outputs[given.index(name)] for name in names]
     return list(candidate.outputs)
 
 
