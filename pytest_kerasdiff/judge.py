@@ -135,8 +135,11 @@ class Judge:
         return list(zip(self._reference.outputs, given, strict=False))
 
     def _outputs_are_right(self) -> bool:
-        """Whether all that the port returns is Keras's, and the same twice."""
-        return all(v not in self._unsteady and self._output_error(u, v).passes for u, v in self.outputs())
+        """Whether all that the port returns is exactly Keras's, and the same twice."""
+        return all(
+            v not in self._unsteady and regions.is_exact(self._output_error(u, v), self._reference.values[u])
+            for u, v in self.outputs()
+        )
 
     def _output_error(self, keras_value: int, torch_value: int | None) -> Error:
         """Error of what the port itself gave, in Keras's layout or with channels first."""

@@ -2,9 +2,9 @@
 
 Somebody may write ``x + t * (h - x)`` for ``h * t + x * (1 - t)``, apply one ReLU behind a concatenation, or cut
 patches by a reshape. Then no torch value is what a layer in between gives, although the port is right. Such layers are
-joined only where nothing wrong can hide among them: every output of the port is Keras's, every value that leaves them
-is Keras's and not mostly dead, the port holds every weight of theirs unchanged, and none of them picks from values what
-the probe inputs happen to make the greatest.
+joined only where nothing wrong can hide among them: the model's outputs, and every value that leaves them, are Keras's
+exactly; the port holds every weight of theirs unchanged; and none of them picks from values what the probe inputs
+happen to make the greatest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,24 @@ import numpy as np
 
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.trace import Array, CandidateTrace, ReferenceTrace
+from pytest_kerasdiff.verdict import Error
 
 if TYPE_CHECKING:
     from pytest_kerasdiff.judge import Judge
 
-_LIVE = 0.5
-"""Share of the channels of a value that must not be constant: a value that is mostly dead proves little."""
+
+_EXACT = 1e-6
+"""Difference, relative to what the probe inputs move a value by, of what is the same but for constants in float32.
+
+Scale and tolerance prove nothing here: a deep network may take the effect of a fault, and of its inputs, below them.
+"""
+
+
+def is_exact(error: Error | None, reference: Array) -> bool:
+    """Whether a value is Keras's to far below what the inputs move half of its channels (the last axis) by."""
+    channels = np.asarray(reference, np.float64).reshape(-1, reference.shape[-1] if reference.ndim > 1 else 1)
+    moved = float(np.median(np.ptp(channels, axis=0)))
+    return error is not None and error.passes and moved > 0 and error.max_abs <= _EXACT * moved
 
 
 def join(judge: Judge, reference: ReferenceTrace) -> None:
@@ -34,8 +46,6 @@ def join(judge: Judge, reference: ReferenceTrace) -> None:
         if held is None or not leaving or not all(held.all_of(reference, position) for position in group):
             continue
         if any(_picks(judge, position) for position in group):
-            continue
-        if not all(_is_live(reference.values[reference.layers[p].outputs[0]]) for p in leaving):
             continue
         before = copy.deepcopy((judge.alignment.pairs, judge.alignment.passes_on, judge.alignment.computed_with))
         own = {value for position in leaving for value in reference.layers[position].outputs}
@@ -66,9 +76,9 @@ def _groups(judge: Judge, reference: ReferenceTrace) -> Iterator[set[int]]:
                 continue
             group.add(position)
             takers = _takers(position, reference)
-            cumulative = judge.verdicts[position].cumulative
+            value = reference.layers[position].outputs[0]
             paired = all(v in judge.alignment.pairs for v in reference.layers[position].outputs)
-            if not paired or cumulative is None or not cumulative.passes:
+            if not paired or not is_exact(judge.verdicts[position].cumulative, reference.values[value]):
                 pending += takers
             pending += [p for p in takers if p in wrong]
             pending += [p for v in reference.layers[position].inputs if (p := judge.layer_of[v]) in wrong]
@@ -95,11 +105,6 @@ def _picks(judge: Judge, position: int) -> bool:
     """Whether a layer gives the greatest or least of several values: it hides what is wrong with the others."""
     nodes = [node for node in judge.alignment.keras.nodes if node.owner == position]
     return any(n.kind in ("maximum", "minimum") or (n.kind == "pool" and "max" in n.variant) for n in nodes)
-
-
-def _is_live(array: Array) -> bool:
-    channels = np.asarray(array, np.float64).reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(-1, 1)
-    return bool(np.mean(np.ptp(channels, axis=0) > 0) >= _LIVE)
 
 
 class _Held:

@@ -93,13 +93,15 @@ WRONG: dict[str, dict[str, Wrong]] = {
             {
                 "normalization": faults.tensor("variance", lambda v: v.square()),
                 "block2b_expand_activation": faults.instead(nn.GELU),
-            }
+            },
+            "block2b_expand_activation:hyper",
         ),
         "gates": Wrong(
             {
                 "block3a_se_expand": lambda m: nn.Sequential(m[0], nn.Hardsigmoid()),  # type: ignore[index]
                 "block5b_se_squeeze": faults.setting(windows.GlobalPool, largest=True),
-            }
+            },
+            "block3a_se_expand:hyper",
         ),
         "excitation_missing": Wrong({"block4b_se_excite": faults.instead(lambda: layers.Merge(lambda a, b: a))}),
         "padding": Wrong({"block3b_dwconv": faults.setting(windows.Convolution, shift=1)}),
