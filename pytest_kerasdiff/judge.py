@@ -23,8 +23,6 @@ SAME_INPUT = 1e-10
 _SAME_RUN = 1e-7
 """Tolerance between two runs of the port: far above float64's rounding, far below what a random operation does."""
 _NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "softmax", "softplus", "hard_sigmoid", "exp"})
-_NOT_SHOWN = "these inputs do not show the difference, others do"
-"""Reason of an activation that the port lacks, where the probe inputs happen not to need it."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,9 +86,12 @@ class Judge:
             if not self._regrouping.repair():
                 break
             self.judge_again()
-        if self._outputs_are_right():
-            regions.join(self, self._reference)
         return self.verdicts
+
+    def finish(self) -> None:
+        """Join what a right port computes in another way; after everything else is settled."""
+        if self.outputs_are_right():
+            regions.join(self, self._reference)
 
     def judge_again(self) -> None:
         """Judge all layers by the alignment as it is now."""
@@ -134,7 +135,7 @@ class Judge:
         given = outputs_in_order(self._reference, self.candidate.trace)
         return list(zip(self._reference.outputs, given, strict=False))
 
-    def _outputs_are_right(self) -> bool:
+    def outputs_are_right(self) -> bool:
         """Whether all that the port returns is exactly Keras's, and the same twice."""
         return all(
             v not in self._unsteady and regions.is_exact(self._output_error(u, v), self._reference.values[u])
@@ -256,7 +257,7 @@ class Judge:
         last = self.alignment.keras.node(self._reference.layers[position].outputs[0])
         missing = position in self.alignment.partial and last is not None and last.kind == "act"
         if missing and result.isolated is not None and result.isolated.passes:
-            result.isolated = dataclasses.replace(result.isolated, reason=_NOT_SHOWN)
+            result.isolated = dataclasses.replace(result.isolated, reason=verdict.NOT_SHOWN)
             result.reason = "no torch operation for this layer's activation"
 
     def _inputs_are_keras(self, values: Iterable[int]) -> bool:
@@ -349,7 +350,7 @@ class Judge:
         if result.isolated.passes:
             result.reason = "no torch operation for this layer: its input passes through unchanged, as it should"
             if self._needs_operation(position):
-                result.isolated = dataclasses.replace(result.isolated, reason=_NOT_SHOWN)
+                result.isolated = dataclasses.replace(result.isolated, reason=verdict.NOT_SHOWN)
                 result.reason = "no torch operation for this layer"
             return
         if not (self._regrouping.with_consumer(position) or self._regrouping.with_producer(position)):

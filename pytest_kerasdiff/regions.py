@@ -4,7 +4,7 @@ Somebody may write ``x + t * (h - x)`` for ``h * t + x * (1 - t)``, apply one Re
 patches by a reshape. Then no torch value is what a layer in between gives, although the port is right. Such layers are
 joined only where nothing wrong can hide among them: the model's outputs, and every value that leaves them, are Keras's
 exactly; the port holds every weight of theirs unchanged; and none of them picks from values what the probe inputs
-happen to make the greatest.
+happen to make the greatest. An activation that the port lacks stays at fault.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.trace import Array, CandidateTrace, ReferenceTrace
-from pytest_kerasdiff.verdict import Error
+from pytest_kerasdiff.verdict import NOT_SHOWN, Error
 
 if TYPE_CHECKING:
-    from pytest_kerasdiff.judge import Judge
+    from pytest_kerasdiff.judge import Judge, LayerVerdict
 
 
 _EXACT = 1e-6
@@ -45,7 +45,7 @@ def join(judge: Judge, reference: ReferenceTrace) -> None:
         leaving = _leaving(group, reference)
         if held is None or not leaving or not all(held.all_of(reference, position) for position in group):
             continue
-        if any(_picks(judge, position) for position in group):
+        if any(_picks(judge, position) or _lacks(judge.verdicts[position]) for position in group):
             continue
         before = copy.deepcopy((judge.alignment.pairs, judge.alignment.passes_on, judge.alignment.computed_with))
         own = {value for position in leaving for value in reference.layers[position].outputs}
@@ -99,6 +99,11 @@ def _leaving(group: set[int], reference: ReferenceTrace) -> set[int]:
 def _takers(position: int, reference: ReferenceTrace) -> set[int]:
     outputs = set(reference.layers[position].outputs)
     return {i for i, layer in enumerate(reference.layers) if outputs & set(layer.inputs)}
+
+
+def _lacks(result: LayerVerdict) -> bool:
+    """Whether the port has no activation where Keras has one, which these inputs do not show."""
+    return result.isolated is not None and result.isolated.reason == NOT_SHOWN
 
 
 def _picks(judge: Judge, position: int) -> bool:

@@ -46,6 +46,8 @@ def settle(judge: Judge, again: Again, reference: ReferenceTrace) -> Judge:
             continue
         runs += 2 * len(tie.torch)
         best = orders.best() if runs <= _MAX_RUNS else None
+        if best is None and judge.outputs_are_right():
+            continue  # x + a + y + b in whatever order
         if best is None:
             raise RunError(_open(tie, judge, reference))
         settled |= dict(zip(tie.keras, best, strict=True))
@@ -54,6 +56,7 @@ def settle(judge: Judge, again: Again, reference: ReferenceTrace) -> Judge:
             pairs = zip(_layers(tie, judge, reference), _operations(best, judge), strict=True)
             told = ", ".join(f"{layer} = {operation}" for layer, operation in pairs)
             judge.notes.append(f"told apart by their values, not by the graph: {told}")
+    judge.finish()
     return judge
 
 
@@ -114,16 +117,21 @@ def _turned(values: Order) -> list[Order]:
 
 def _open(tie: Tie, judge: Judge, reference: ReferenceTrace) -> str:
     layers, operations = _layers(tie, judge, reference), _operations(tie.torch, judge)
-    lines = ", ".join(f'{layer} = "{operation}"' for layer, operation in zip(layers, operations, strict=True))
+    lines = "; ".join(f'{layer} = "{operation}"' for layer, operation in zip(layers, operations, strict=True))
+    sources = [f"{name} [{_source(value, judge)}]" for name, value in zip(operations, tie.torch, strict=True)]
     return (
-        f"ambiguous: the layers {', '.join(layers)} fit each of the operations {', '.join(operations)}, and in no "
-        "order do all of them give Keras's values; say in the manifest which is which: "
-        f"under [layers] {lines}, or in another order"
+        f"ambiguous: the layers {', '.join(layers)} fit each of the operations {', '.join(sources)}, and in no order do "
+        f"all of them give Keras's values; say in the manifest which is which, under [layers] and a line each: {lines}; "
+        "or in another order"
     )
 
 
 def _layers(tie: Tie, judge: Judge, reference: ReferenceTrace) -> list[str]:
     return [reference.layers[judge.layer_of[value]].name for value in tie.keras]
+
+
+def _source(value: int, judge: Judge) -> str:
+    return judge.candidate.trace.operations[judge.alignment.torch.producer[value]].source
 
 
 def _operations(order: Order, judge: Judge) -> list[str]:

@@ -8,6 +8,8 @@ import numpy as np
 
 from pytest_kerasdiff.trace import Array
 
+NOT_SHOWN = "these inputs do not show the difference, others do"
+"""Reason of an activation that the port lacks, where the probe inputs happen not to need it."""
 FLOAT32_ROUNDING = 2.0**-24
 """Half the distance between 1 and the next float32: the relative error of one rounding (IEEE 754 binary32)."""
 

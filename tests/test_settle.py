@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,18 +21,21 @@ from tests.toys import ToyCandidate, ToyReference
 X = np.random.default_rng(0).standard_normal((3, 4))
 
 
-def branches(*numbers: tuple[float, float]) -> ReferenceTrace:
-    """The sum of ``scale · x + offset``, each step a layer: s0, o0, s1, o1, …"""
+JOINS: dict[str, Any] = {"Add": np.add, "Maximum": np.maximum, "add": np.add, "maximum": np.maximum}
+
+
+def branches(*numbers: tuple[float, float], join: str = "Add") -> ReferenceTrace:
+    """The sum, or another join, of ``scale · x + offset``, each step a layer: s0, o0, s1, o1, …"""
     toy = ToyReference(x=X)
     ends = []
     for i, (scale, offset) in enumerate(numbers):
         scaled = toy.layer(f"s{i}", "Rescaling", 0, config={"scale": scale, "offset": 0}, out=X * scale)
         config = {"scale": 1, "offset": offset}
         ends.append(toy.layer(f"o{i}", "Rescaling", scaled, config=config, out=X * scale + offset))
-    return toy.trace(toy.layer("sum", "Add", *ends, out=np.sum([toy.values[end] for end in ends], axis=0)))
+    return toy.trace(toy.layer("sum", join, *ends, out=functools.reduce(JOINS[join], [toy.values[e] for e in ends])))
 
 
-def port(*numbers: tuple[float, float]) -> ToyCandidate:
+def port(*numbers: tuple[float, float], join: str = "add") -> ToyCandidate:
     """The same in torch."""
     toy = ToyCandidate(X)
     ends = []
@@ -39,7 +44,7 @@ def port(*numbers: tuple[float, float]) -> ToyCandidate:
         ends.append(toy.op(f"add{i}", "add", lambda x, by=offset: x + by, scaled))
     total = ends[0]
     for i, end in enumerate(ends[1:]):
-        total = toy.op(f"sum{i}", "add", np.add, total, end)
+        total = toy.op(f"sum{i}", join, JOINS[join], total, end)
     return toy.returns(total)
 
 
@@ -80,14 +85,21 @@ def test_many_branches_in_another_order_pass() -> None:
 
 
 def test_what_stays_open_stops_with_the_lines_that_settle_it() -> None:
-    reference = branches((0.3, 0.5), (0.7, 0.9))
-    wrong = port((0.3, 0.9), (0.7, 0.5))  # the offsets are exchanged, or the scales
+    reference = branches((0.3, 0.5), (0.7, 0.9), join="Maximum")
+    wrong = port((0.3, 0.9), (0.7, 0.5), join="maximum")  # the offsets are exchanged, or the scales
     with pytest.raises(RunError) as stopped:
         judged(reference, wrong)
-    assert "the layers o0, o1 fit each of the operations add0, add1" in str(stopped.value)
-    assert 'under [layers] o0 = "add0", o1 = "add1", or in another order' in str(stopped.value)
+    assert "the layers o0, o1 fit each of the operations add0 [port.py:2], add1 [port.py:4]" in str(stopped.value)
+    assert 'under [layers] and a line each: o0 = "add0"; o1 = "add1"; or in another order' in str(stopped.value)
     assert faults(judged(reference, wrong, {"o0": "add0", "o1": "add1"}), reference) == {"o0", "o1"}
     assert faults(judged(reference, wrong, {"o0": "add1", "o1": "add0"}), reference) == {"s0", "s1"}
+
+
+def test_offsets_that_are_added_may_be_exchanged() -> None:
+    reference = branches((0.3, 0.5), (0.7, 0.9))
+    made = judged(reference, port((0.3, 0.9), (0.7, 0.5)))
+    assert faults(made, reference) == set()
+    assert any(note.startswith("computed in another way") for note in made.notes)
 
 
 def test_with_those_lines_a_right_port_passes() -> None:
