@@ -106,6 +106,11 @@ class Judge:
             return False
         return want[-1] in (have[1:2] + have[-1:]) and bool(np.prod(have) != np.prod(want))
 
+    def picks(self, position: int) -> bool:
+        """Whether a layer gives the greatest or least of several values: it hides what is wrong with the others."""
+        nodes = [node for node in self.alignment.keras.nodes if node.owner == position]
+        return any(n.kind in ("maximum", "minimum") or (n.kind == "pool" and "max" in n.variant) for n in nodes)
+
     def compute_with(self, position: int, partner: int) -> None:
         """Note that a layer has no value of its own in the port: another layer's operations do its work too."""
         value = self._reference.layers[position].outputs[0]

@@ -4,7 +4,7 @@ Somebody may write ``x + t * (h - x)`` for ``h * t + x * (1 - t)``, apply one Re
 patches by a reshape. Then no torch value is what a layer in between gives, although the port is right. Such layers are
 joined only where nothing wrong can hide among them: the model's outputs, and every value that leaves them, are Keras's
 exactly; the port holds every weight of theirs unchanged; and none of them picks from values what the probe inputs
-happen to make the greatest. An activation that the port lacks stays at fault.
+happen to make the greatest. An activation that the port lacks stays at fault, and so does a layer that it has as such.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_kerasdiff.align import weights as by_content
+from pytest_kerasdiff.align.graph import Node
 from pytest_kerasdiff.trace import Array, CandidateTrace, ReferenceTrace
 from pytest_kerasdiff.verdict import NOT_SHOWN, Error
 
@@ -45,7 +46,7 @@ def join(judge: Judge, reference: ReferenceTrace) -> None:
         leaving = _leaving(group, reference)
         if held is None or not leaving or not all(held.all_of(reference, position) for position in group):
             continue
-        if any(_picks(judge, position) or _lacks(judge.verdicts[position]) for position in group):
+        if any(judge.picks(p) or _lacks(judge.verdicts[p]) or _has_as_such(judge, p) for p in group):
             continue
         before = copy.deepcopy((judge.alignment.pairs, judge.alignment.passes_on, judge.alignment.computed_with))
         own = {value for position in leaving for value in reference.layers[position].outputs}
@@ -106,10 +107,23 @@ def _lacks(result: LayerVerdict) -> bool:
     return result.isolated is not None and result.isolated.reason == NOT_SHOWN
 
 
-def _picks(judge: Judge, position: int) -> bool:
-    """Whether a layer gives the greatest or least of several values: it hides what is wrong with the others."""
-    nodes = [node for node in judge.alignment.keras.nodes if node.owner == position]
-    return any(n.kind in ("maximum", "minimum") or (n.kind == "pool" and "max" in n.variant) for n in nodes)
+def _has_as_such(judge: Judge, position: int) -> bool:
+    """Whether the port has a layer as Keras has it, and differs: a pooling that counts its padding is at fault.
+
+    That holds where the next layer drops the border, too.
+    """
+    result, alignment = judge.verdicts[position], judge.alignment
+    value = next(
+        (alignment.pairs[u] for u, p in judge.layer_of.items() if p == position and u in alignment.pairs), None
+    )
+    if value is None or result.status != "fault" or result.isolated is None or result.isolated.reason:
+        return False
+    torch = sorted((n.kind, n.variant) for n in (alignment.torch.nodes[i] for i in alignment.span(value)) if _works(n))
+    return torch == sorted((n.kind, n.variant) for n in alignment.keras.nodes if n.owner == position and _works(n))
+
+
+def _works(node: Node) -> bool:
+    return node.kind not in ("move", "identity", "pad")
 
 
 class _Held:

@@ -62,14 +62,15 @@ class Regrouping:
         return True
 
     def _passes(self, position: int, torch_value: int, ignoring: frozenset[int]) -> bool:
-        """Whether a layer passes together with others, whose work must be there to be seen, and of the right size.
+        """Whether a layer passes together with others, whose work must be there to be seen, unhidden by a maximum.
 
         A maximum over many elements is the same with and without the ReLU before it: where the group has an activation,
         the torch operations must have one too.
         """
         if not ignoring:
             return self._judge.alone(position, torch_value).passes
-        if any(self._judge.has_another_size(p) for p in ignoring):
+        hidden = any(self._judge.picks(p) for p in (*ignoring, position))
+        if hidden and any(self._judge.has_another_size(p) for p in ignoring):
             return False
         group = {self._reference.layers[p].weight_owner for p in (*ignoring, position)}
         needed, others = set(), 0
@@ -146,7 +147,7 @@ class Regrouping:
             return False
         if self._reference.layers[position].outputs[0] in self._alignment.passes_on or result.isolated is None:
             return True
-        return bool(result.isolated.reason) and not self._judge.has_another_size(position)
+        return bool(result.isolated.reason)
 
     def _absent_before(self, position: int, absent: set[int]) -> set[int]:
         """Absent layers that a layer is computed from without any other layer between."""

@@ -120,9 +120,9 @@ def _open(tie: Tie, judge: Judge, reference: ReferenceTrace) -> str:
     lines = "; ".join(f'{layer} = "{operation}"' for layer, operation in zip(layers, operations, strict=True))
     sources = [f"{name} [{_source(value, judge)}]" for name, value in zip(operations, tie.torch, strict=True)]
     return (
-        f"ambiguous: the layers {', '.join(layers)} fit each of the operations {', '.join(sources)}, and in no order do "
-        f"all of them give Keras's values; say in the manifest which is which, under [layers] and a line each: {lines}; "
-        "or in another order"
+        f"ambiguous: the layers {', '.join(layers)} fit each of the operations {', '.join(sources)}, and in no order "
+        "do all of them give Keras's values; say in the manifest which is which, under [layers] and a line each: "
+        f"{lines}; or in another order"
     )
 
 

@@ -206,7 +206,8 @@ def _result(
     outputs: list[tuple[int, int]],
 ) -> Alignment:
     values = {v for layer in reference.layers for v in layer.outputs}
-    pairs = {u: v for u, v in walk.pairs.items() if u in values and u not in reference.masks}
+    masks = reference.masks - set(reference.inputs)
+    pairs = {u: v for u, v in walk.pairs.items() if u in values and u not in masks}
     inside = {u: v for u, v in walk.pairs.items() if u not in values}
     ties = [tie for tie in walk.ties if values.issuperset(tie.keras)]
     result = Alignment(pairs, {}, {}, {}, {}, {}, inside, set(), keras, torch, ties)

@@ -135,9 +135,9 @@ CASES = [
         bag,
         Bag,
         {
-            "rows_shifted": wrong(lambda w: Bag(w, shift=1), "words@1", "words@1:weights"),
+            "rows_shifted": wrong(lambda w: Bag(w, shift=1), "words", "words:weights"),
             "rows_exchanged": wrong(Exchanged, "", "words:weights"),
-            "padding_row": wrong(PaddingRow, "words@1", "words@1:weights"),
+            "padding_row": wrong(PaddingRow, "words", "words:weights"),
             "summed": wrong(lambda w: Bag(w, summed=True), "pool"),
             "last": wrong(lambda w: Bag(w, last=True), "pool"),
         },

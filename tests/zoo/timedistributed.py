@@ -106,7 +106,7 @@ CASES = [
         Dense,
         {
             "tanh": wrong(lambda w: Dense(w, torch.tanh), "each", "each:hyper"),
-            "columns": wrong(lambda w: Dense(w, turned=True), "head"),
+            "columns": wrong(lambda w: Dense(w, turned=True), "head", "head:weights"),
         },
     ),
     Case(
@@ -115,7 +115,7 @@ CASES = [
         Flat,
         {
             "tanh": wrong(lambda w: Flat(w, torch.tanh), "each", "each:hyper"),
-            "columns": wrong(lambda w: Flat(w, turned=True), "head"),
+            "columns": wrong(lambda w: Flat(w, turned=True), "head", "head:weights"),
         },
     ),
     Case(
