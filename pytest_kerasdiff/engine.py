@@ -110,7 +110,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         },
     )
     if settings.write_manifest is not None:
-        report.write_manifest(settings.write_manifest, spec, reference, judge)
+        report.write_manifest(settings.write_manifest, spec, reference, judge, stated)
     temporary = job.folder / f".{child.REPORT}"
     temporary.write_text(json.dumps(data, indent=1), "utf-8")
     os.replace(temporary, job.folder / child.REPORT)

@@ -219,17 +219,39 @@ def write(
     declared: Mapping[str, str],
     layouts: Mapping[str, Sequence[int]],
     torch: str | None,
+    stated: Manifest | None = None,
 ) -> None:
-    """Write an alignment as a manifest that ``read`` takes back, for review."""
+    """Write an alignment as a manifest that ``read`` takes back, for review.
+
+    What ``stated`` says of inputs, tolerances and torch parameters is carried over.
+    """
+    stated = stated or Manifest()
     lines = [f"torch = {json.dumps(torch)}\n"] if torch else []
+    rules = stated.rules(list(layouts))
     for name, layout in layouts.items():
-        lines += [f"[inputs.{json.dumps(name)}]", f"layout = {list(layout)}\n"]
+        rule = rules.get(name, InputRule())
+        given = {
+            "layout": rule.layout if isinstance(rule.layout, str) else layout,
+            "shape": rule.shape,
+            "range": rule.range,
+        }
+        lines.append(f"[inputs.{json.dumps(name)}]")
+        lines += [f"{key} = {_toml(value)}" for key, value in given.items() if value]
+        lines.append("")
     lines.append("[layers]")
     lines += [
         f"{json.dumps(name)} = {json.dumps(span if isinstance(span, str) else list(span))}"
         for name, span in layers.items()
     ]
-    if declared:
+    if declared := {**declared, **stated.declared}:
         lines += ["\n[declared]"] + [f"{json.dumps(name)} = {json.dumps(reason)}" for name, reason in declared.items()]
+    if stated.tolerances:
+        lines.append("\n[tolerance]")
+    for name, own in stated.tolerances.items():
+        lines.append(f"{json.dumps(name)} = {{ tol = {own.tol!r}, reason = {json.dumps(own.reason)} }}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _toml(value: str | Sequence[float]) -> str:
+    return json.dumps(value if isinstance(value, str) else list(value))

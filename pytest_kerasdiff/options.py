@@ -149,7 +149,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "keras",
-        "`module:callable` that builds the Keras model, where the file holds weights only",
+        "`module:callable` that builds the Keras model, where the file holds weights only, or layers of your own",
         _text,
         "SPEC",
     ),

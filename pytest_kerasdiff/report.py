@@ -138,7 +138,7 @@ def _unused(judge: Judge, stated: Manifest) -> dict[str, str]:
     }
 
 
-def write_manifest(path: Path, spec: str, reference: ReferenceTrace, judge: Judge) -> None:
+def write_manifest(path: Path, spec: str, reference: ReferenceTrace, judge: Judge, stated: Manifest) -> None:
     """Write the alignment of a run as a manifest."""
     layers: dict[str, str | tuple[str, str]] = {}
     operations = judge.candidate.trace.operations
@@ -159,6 +159,7 @@ def write_manifest(path: Path, spec: str, reference: ReferenceTrace, judge: Judg
         path,
         layers,
         declared,
-        {name: layout.permutation for name, layout in judge.layouts_used.items() if layout.permutation},
+        {name: layout.permutation for name, layout in judge.layouts_used.items()},
         spec,
+        stated,
     )

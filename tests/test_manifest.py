@@ -157,3 +157,16 @@ def test_names_of_layers_and_parameters_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "kerasdiff.toml"
     path.write_text('[declared]\ndense = "x"\n"fc.weight" = "y"\n[tolerance]\ndense = { tol = 1e-3, reason = "x" }\n')
     manifest.read(path).check_names(["dense"], ["fc.weight"])
+
+
+def test_what_the_user_stated_is_carried_over(tmp_path: Path) -> None:
+    (tmp_path / "kerasdiff.toml").write_text(
+        '[inputs]\nrange = [0, 255]\nshape = [8, 8, 3]\n[declared]\n"aux.weight" = "not used"\n'
+        '[tolerance]\nfc = { tol = 1e-4, reason = "rounded" }\n'
+    )
+    stated = manifest.read(tmp_path / "kerasdiff.toml")
+    manifest.write(tmp_path / "new.toml", {"fc": "head"}, {"drop": "inactive"}, {"image": (0, 3, 1, 2)}, None, stated)
+    again = manifest.read(tmp_path / "new.toml")
+    assert again.inputs == {"image": manifest.InputRule((0, 3, 1, 2), (8, 8, 3), (0, 255))}
+    assert again.tolerances == stated.tolerances
+    assert again.declared == {"drop": "inactive", "aux.weight": "not used"}
