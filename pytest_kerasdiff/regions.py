@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_kerasdiff.judge import Judge, LayerVerdict
 
 
-_EXACT = 1e-6
+_EXACT = 1e-5
 """Difference, relative to what the probe inputs move a value by, of what is the same but for constants in float32.
 
 Scale and tolerance prove nothing here: a deep network may take the effect of a fault, and of its inputs, below them.
