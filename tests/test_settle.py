@@ -84,22 +84,17 @@ def test_many_branches_in_another_order_pass() -> None:
     assert faults(judged(reference, port(*numbers[3:], *numbers[:3])), reference) == set()
 
 
-def test_what_stays_open_stops_with_the_lines_that_settle_it() -> None:
-    reference = branches((0.3, 0.5), (0.7, 0.9), join="Maximum")
-    wrong = port((0.3, 0.9), (0.7, 0.5), join="maximum")  # the offsets are exchanged, or the scales
+@pytest.mark.parametrize("join", ["Maximum", "Add"])
+def test_what_stays_open_stops_with_the_lines_that_settle_it(join: str) -> None:
+    reference = branches((0.3, 0.5), (0.7, 0.9), join=join)
+    wrong = port((0.3, 0.9), (0.7, 0.5), join=join.lower())  # the offsets are exchanged, or the scales
     with pytest.raises(RunError) as stopped:
         judged(reference, wrong)
     assert "the layers o0, o1 fit each of the operations add0 [port.py:2], add1 [port.py:4]" in str(stopped.value)
     assert 'under [layers] and a line each: o0 = "add0"; o1 = "add1"; or in another order' in str(stopped.value)
     assert faults(judged(reference, wrong, {"o0": "add0", "o1": "add1"}), reference) == {"o0", "o1"}
-    assert faults(judged(reference, wrong, {"o0": "add1", "o1": "add0"}), reference) == {"s0", "s1"}
-
-
-def test_offsets_that_are_added_may_be_exchanged() -> None:
-    reference = branches((0.3, 0.5), (0.7, 0.9))
-    made = judged(reference, port((0.3, 0.9), (0.7, 0.5)))
-    assert faults(made, reference) == set()
-    assert any(note.startswith("computed in another way") for note in made.notes)
+    if join == "Maximum":  # of scales and offsets that are added nobody can say which are exchanged
+        assert faults(judged(reference, wrong, {"o0": "add1", "o1": "add0"}), reference) == {"s0", "s1"}
 
 
 def test_with_those_lines_a_right_port_passes() -> None:
