@@ -357,7 +357,8 @@ def _subject(
     main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
     steps = {*(alignment.span(value) if value is not None else []), *([main] if main is not None else [])}
     numbers = dict.fromkeys(n for step in sorted(steps) for n in trace.operations[step].constants)
-    functions, last = curves.both(reference, candidate, alignment, position), alignment.torch.producer.get(value or -1)
+    functions = curves.both(reference, candidate, alignment, position)
+    last = alignment.torch.producer.get(value) if value is not None else None
     if functions is None and (stranger := curves.stranger(reference, candidate, alignment, position)) is not None:
         functions, last = stranger
     return Subject(

@@ -77,11 +77,13 @@ def stranger(
     """
     partner = alignment.computed_with.get(position)
     layers = reference.layers
-    value = alignment.pairs.get(layers[partner].outputs[0]) if partner is not None else None
-    if value is None or layers[position].name not in reference.curves:
+    if partner is None or layers[position].name not in reference.curves:
+        return None
+    value = alignment.pairs.get(layers[partner].outputs[0])
+    if value is None:
         return None
     group = [p for p, other in alignment.computed_with.items() if other == partner] + [partner]
-    known = [reference.curves[layers[p].name] for p in group if p is not None and layers[p].name in reference.curves]
+    known = [reference.curves[layers[p].name] for p in group if layers[p].name in reference.curves]
     inside = alignment.torch.between(_entries(alignment, layers, group), value)
     steps = sorted({alignment.torch.producer[v] for v in inside if v in alignment.torch.producer})
     nodes = [*(alignment.torch.nodes[step] for step in steps), *(n for n in alignment.keras.nodes if n.owner in group)]
@@ -96,10 +98,10 @@ def stranger(
     return None
 
 
-def _entries(alignment: Alignment, layers: Sequence[Layer], group: Sequence[int | None]) -> set[int]:
+def _entries(alignment: Alignment, layers: Sequence[Layer], group: Sequence[int]) -> set[int]:
     """Torch values that layers outside a group give to it."""
-    own = {value for p in group if p is not None for value in layers[p].outputs}
-    taken = {value for p in group if p is not None for value in layers[p].inputs} - own
+    own = {value for p in group for value in layers[p].outputs}
+    taken = {value for p in group for value in layers[p].inputs} - own
     return {v for value in taken if (v := alignment.torch_value(value)) is not None}
 
 

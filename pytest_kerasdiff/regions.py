@@ -23,7 +23,6 @@ from pytest_kerasdiff.verdict import NOT_SHOWN, Error
 if TYPE_CHECKING:
     from pytest_kerasdiff.judge import Judge, LayerVerdict
 
-
 _EXACT = 1e-5
 """Difference, relative to what the probe inputs move a value by, of what is the same but for constants in float32.
 
@@ -46,7 +45,7 @@ def join(judge: Judge, reference: ReferenceTrace) -> None:
         leaving = _leaving(group, reference)
         if held is None or not leaving or not all(held.all_of(reference, position) for position in group):
             continue
-        if any(judge.picks(p) or _lacks(judge.verdicts[p]) or _has_as_such(judge, p) for p in group):
+        if any(judge.picks(p) or _lacks(judge.verdicts[p]) or _has_as_such(judge, reference, p) for p in group):
             continue
         before = copy.deepcopy((judge.alignment.pairs, judge.alignment.passes_on, judge.alignment.computed_with))
         own = {value for position in leaving for value in reference.layers[position].outputs}
@@ -107,15 +106,13 @@ def _lacks(result: LayerVerdict) -> bool:
     return result.isolated is not None and result.isolated.reason == NOT_SHOWN
 
 
-def _has_as_such(judge: Judge, position: int) -> bool:
+def _has_as_such(judge: Judge, reference: ReferenceTrace, position: int) -> bool:
     """Whether the port has a layer as Keras has it, and differs: a pooling that counts its padding is at fault.
 
     That holds where the next layer drops the border, too.
     """
     result, alignment = judge.verdicts[position], judge.alignment
-    value = next(
-        (alignment.pairs[u] for u, p in judge.layer_of.items() if p == position and u in alignment.pairs), None
-    )
+    value = next((alignment.pairs[u] for u in reference.layers[position].outputs if u in alignment.pairs), None)
     if value is None or result.status != "fault" or result.isolated is None or result.isolated.reason:
         return False
     torch = sorted((n.kind, n.variant) for n in (alignment.torch.nodes[i] for i in alignment.span(value)) if _works(n))
