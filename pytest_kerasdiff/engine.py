@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pytest_kerasdiff import checks, child, feeding, manifest, modelfile, probes, report, settle, tracefile
+from pytest_kerasdiff import checklist, child, feeding, manifest, modelfile, probes, report, settle, tracefile
 from pytest_kerasdiff.align import steps
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
+from pytest_kerasdiff.checks import gather, registry
 from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec
@@ -27,6 +29,9 @@ class Port(Protocol):
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Recorded:
         """Run it once on these inputs."""
+
+    def observe(self, arrays: Sequence[Array]) -> PortFacts:
+        """Run it a few times more as it was delivered; after ``record``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,17 +87,23 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         feeding.candidates(inputs, arrays, rules, file.config),
     )
     recorded = time.perf_counter()
+    # While Keras still computes; of two layouts that only the values tell apart, the expected one will do.
+    facts = port.observe([layout.apply(array) for layout, array in zip(fed[0].layouts, arrays, strict=True)])
+    observed = time.perf_counter()
     reference = reference or _wait(job.folder)
     waited = time.perf_counter()
     judge = _best(reference, fed, names, arrays, stated, settings)
     stated.check_names([layer.name for layer in reference.layers], judge.candidate.trace.parameters)
-    if stated.preprocess:
-        judge.notes.append("[preprocess] of the manifest is not compared by this version")
+    switches = [*stated.switches, *settings.off]
+    made = [(la.name, check) for la in reference.layers for check in registry.of_layer(la.class_name, la.config)]
+    if misspelt := checklist.unknown(switches, [*made, *((checklist.MODEL, c) for c in registry.of_model(stated))]):
+        raise misspelt
     surplus = len(judge.candidate.trace.outputs) - len(reference.outputs)
     if surplus > 0:
         judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
-    wrong = {i for i, v in enumerate(judge.verdicts) if v.isolated is not None and not v.isolated.passes}
-    results = checks.run(reference, judge.candidate, judge.alignment, wrong)
+    fixed_batch = any(i.shape[0] is not None for i in inputs) and file.config is not None
+    whole = gather.whole(reference, judge, facts, stated, settings.tol, fixed_batch)
+    results = registry.run(reference, judge.candidate, judge.alignment, judge.verdicts, whole, switches)
     data = report.build(
         settings,
         spec,
@@ -105,7 +116,8 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         {
             "open_port_s": opened - started,
             "record_s": recorded - opened,
-            "wait_for_reference_s": waited - recorded,
+            "observe_s": observed - recorded,
+            "wait_for_reference_s": waited - observed,
             "judge_s": time.perf_counter() - waited,
         },
     )

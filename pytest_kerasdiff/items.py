@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import checks, text
+from pytest_kerasdiff import text
+from pytest_kerasdiff.checklist import MODEL
+from pytest_kerasdiff.checks import registry
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import LayerEntry
 from pytest_kerasdiff.plugin import SESSION
@@ -33,8 +35,10 @@ class ModelCollector(pytest.File):
 
     def collect(self) -> Iterator[pytest.Collector]:
         """One collector for each layer that the file lists."""
-        for entry in self.config.stash[SESSION].layers[self.path]:
+        session = self.config.stash[SESSION]
+        for entry in session.layers[self.path]:
             yield LayerCollector.from_parent(self, name=node_name(entry.name), entry=entry)
+        yield WholeCollector.from_parent(self, name=MODEL)
 
 
 def node_name(layer: str) -> str:
@@ -53,9 +57,17 @@ class LayerCollector(pytest.Collector):
     def collect(self) -> Iterator[pytest.Item]:
         """One item for the output, one for each check."""
         yield OutputItem.from_parent(self, name="output")
-        for name, check in checks.CHECKS.items():
-            if check.concerns(self.entry.class_name, self.entry.config):
-                yield CheckItem.from_parent(self, name=name)
+        for name in registry.of_layer(self.entry.class_name, self.entry.config):
+            yield CheckItem.from_parent(self, name=name)
+
+
+class WholeCollector(pytest.Collector):
+    """The model as a whole: the checks that are made once."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item for each check."""
+        for name in registry.of_model(self.config.stash[SESSION].manifest(self.path)):
+            yield CheckItem.from_parent(self, name=name)
 
 
 class _Item(pytest.Item):
@@ -67,9 +79,8 @@ class _Item(pytest.Item):
 
     @property
     def layer_name(self) -> str:
-        """Report name of the layer."""
-        assert isinstance(self.parent, LayerCollector)
-        return self.parent.entry.name
+        """Report name of the layer; "model" for the model as a whole."""
+        return self.parent.entry.name if isinstance(self.parent, LayerCollector) else MODEL
 
     def model_report(self) -> Mapping[str, Any]:
         """The report of the model this test belongs to."""
@@ -111,7 +122,7 @@ class OutputItem(_Item):
 
 
 class CheckItem(_Item):
-    """One static check of one layer."""
+    """One check of one layer, or of the model."""
 
     def runtest(self) -> None:
         """Fail unless the check passes.
@@ -121,6 +132,8 @@ class CheckItem(_Item):
         """
         for check in self.model_report()["checks"]:
             if (check["layer"], check["check"]) == (self.layer_name, self.name):
+                if check["status"] == "off":
+                    pytest.skip(check["message"])
                 if check["status"] != "pass":
                     raise LayerFailure(text.check_block(check))
                 return

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_kerasdiff import checklist
+from pytest_kerasdiff.checklist import Switch
 from pytest_kerasdiff.errors import RunError
 
 FILE_NAME = "kerasdiff.toml"
@@ -50,6 +52,7 @@ class Manifest:
         declared: Keras layers or torch parameters without a partner → reason.
         tolerances: Keras layer → tolerance.
         preprocess: There is a [preprocess] table.
+        switches: Checks that are turned off, with the reason, or are to fail where they only warn.
     """
 
     path: Path | None = None
@@ -59,6 +62,7 @@ class Manifest:
     declared: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tolerances: Mapping[str, Tolerance] = dataclasses.field(default_factory=dict)
     preprocess: bool = False
+    switches: tuple[Switch, ...] = ()
 
     def check_names(self, layers: Iterable[str], parameters: Iterable[str]) -> None:
         """Refuse names of nothing: a misspelt tolerance or declaration would lose its effect in silence.
@@ -124,7 +128,7 @@ def read(path: Path) -> Manifest:
         raise RunError(f"{path}: not TOML: {error}") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
-    known = {"torch", "inputs", "layers", "declared", "tolerance", "preprocess"}
+    known = {"torch", "inputs", "layers", "declared", "tolerance", "preprocess", "checks"}
     for key in data:
         if key not in known:
             raise RunError(f"{path}: unknown key {key!r}; known: {', '.join(sorted(known))}")
@@ -136,6 +140,7 @@ def read(path: Path) -> Manifest:
             layers={name: _span(name, value) for name, value in _table(data, "layers").items()},
             declared={name: _reason(value, f"[declared] {name}") for name, value in _table(data, "declared").items()},
             preprocess="preprocess" in data,
+            switches=tuple(_switch(path, name, value) for name, value in _table(data, "checks").items()),
             tolerances={name: _tolerance(name, value) for name, value in _table(data, "tolerance").items()},
         )
     except ValueError as error:
@@ -213,6 +218,15 @@ def _tolerance(name: str, value: Any) -> Tolerance:
     return Tolerance(float(value["tol"]), value["reason"])
 
 
+def _switch(path: Path, tests: str, value: Any) -> Switch:
+    where = f"{path}: [checks]"
+    if value == "fail":
+        return checklist.parse(tests, where, fails=True)
+    if isinstance(value, dict) and list(value) == ["off"] and isinstance(value["off"], str) and value["off"].strip():
+        return checklist.parse(tests, where, off=value["off"])
+    raise ValueError(f'[checks] {tests} = {value!r}: expected {{ off = "why" }} or "fail"')
+
+
 def write(
     path: Path,
     layers: Mapping[str, str | tuple[str, str]],
@@ -249,6 +263,11 @@ def write(
         lines.append("\n[tolerance]")
     for name, own in stated.tolerances.items():
         lines.append(f"{json.dumps(name)} = {{ tol = {own.tol!r}, reason = {json.dumps(own.reason)} }}")
+    if stated.switches:
+        lines.append("\n[checks]")
+    for switch in stated.switches:
+        told = f"{{ off = {json.dumps(switch.off)} }}" if switch.off else '"fail"'
+        lines.append(f"{json.dumps(f'{switch.layer}::{switch.check}')} = {told}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", "utf-8")
 

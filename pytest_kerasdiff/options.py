@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_kerasdiff.checklist import Switch
 from pytest_kerasdiff.errors import RunError
 
 
@@ -31,17 +32,19 @@ class Settings:
     inputs: Path | None = None
     report: Path | None = None
     trust: bool = False
+    off: tuple[Switch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-serialisable values."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in self._items()}
+        values = {key: str(value) if isinstance(value, Path) else value for key, value in self._items()}
+        return {**values, "off": [dataclasses.asdict(switch) for switch in self.off]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Settings:
         """Rebuild settings from ``to_json``."""
         paths = {option.name for option in OPTIONS if option.is_path} | {"keras_model"}
         values: dict[str, Any] = {k: Path(v) if k in paths and v is not None else v for k, v in data.items()}
-        return cls(**values)
+        return cls(**{**values, "off": tuple(Switch(**switch) for switch in data["off"])})
 
     def _items(self) -> list[tuple[str, Any]]:
         return [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]

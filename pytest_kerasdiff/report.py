@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_kerasdiff import __version__
 from pytest_kerasdiff import manifest as manifest_file
-from pytest_kerasdiff.checks import CheckResult
+from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.judge import Judge, LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import ModelFile

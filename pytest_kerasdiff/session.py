@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import child, listing, modelfile, supervisor, text
+from pytest_kerasdiff import child, listing, manifest, modelfile, supervisor, text
 from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 
 Report = Mapping[str, Any]
@@ -73,6 +74,14 @@ class KerasdiffSession:
         for path in self.models:
             if not any((folder / name).resolve() == path for name in named):
                 self._config.args.append(str(path))
+
+    def manifest(self, path: Path) -> Manifest:
+        """The manifest of a model.
+
+        Raises:
+            RunError: It is not valid.
+        """
+        return manifest.find(path, self.models[path].manifest, self._config.rootpath)
 
     # -- running -----------------------------------------------------------------------------------------------------
 

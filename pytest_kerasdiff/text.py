@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Layer = Mapping[str, Any]
@@ -83,6 +83,13 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
         if undeclared:
             more = " …" if len(undeclared) > 6 else ""
             yield f"  torch parameters no operation used: {', '.join(undeclared[:6])}{more}"
+
+
+def shortened(names: Sequence[str], most: int = 4) -> str:
+    """Names in a row; of many the first, and how many there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} … ({len(names)} in all)"
 
 
 def _worst(layers: list[Layer]) -> tuple[str, Mapping[str, Any]] | None:

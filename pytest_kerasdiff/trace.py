@@ -65,6 +65,9 @@ class ReferenceTrace:
         environment: Versions and platform that made the trace.
         notes: What a reader of the report must know, such as a changed dtype policy.
         curves: What the activation function of a layer makes of ``CURVE_AT``, by the layer's report name.
+        deployed: The model's outputs in float32, as it is deployed.
+        alone: The model's outputs for the first and for the last probe input, each in a batch of its own; empty where
+            the model takes batches of one size only.
     """
 
     layers: tuple[Layer, ...]
@@ -77,6 +80,8 @@ class ReferenceTrace:
     masks: frozenset[int] = frozenset()
     step_masks: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     curves: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    deployed: Sequence[Array] = ()
+    alone: Sequence[Sequence[Array]] = ()
 
     @property
     def inputs(self) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """The reference trace as a file: plain HDF5, written aside and renamed when complete.
 
 Layout: dataset ``header`` (JSON: layers, outputs, environment, notes), datasets ``values/<number>``,
-``masks/<number>``, ``weights/<position in the header>`` and ``curves/<position in the header>``. Nothing is compressed:
-activations do not compress.
+``masks/<number>``, ``weights/<position in the header>``, ``curves/<position in the header>``, ``deployed/<output>`` and
+``alone/<sample>/<output>``. Nothing is compressed: activations do not compress.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from pytest_kerasdiff.trace import Array, Layer, ReferenceTrace
 
-FORMAT = 2
+FORMAT = 3
 
 
 class TraceWriter:
@@ -53,6 +53,8 @@ class TraceWriter:
         environment: Mapping[str, str],
         notes: Sequence[str],
         curves: Mapping[str, Array],
+        deployed: Sequence[Array] = (),
+        alone: Sequence[Sequence[Array]] = (),
     ) -> None:
         """Write the rest and put the file in place."""
         header = {
@@ -66,9 +68,11 @@ class TraceWriter:
         }
         # An attribute is limited to 64 KiB in the file's object header; a dataset is not.
         self._file.create_dataset("header", data=np.frombuffer(json.dumps(header).encode(), np.uint8))
-        for name, arrays in (("weights", weights), ("curves", curves)):
+        samples = {f"alone/{sample}": outputs for sample, outputs in enumerate(alone)}
+        lists = {"weights": [*weights.values()], "curves": [*curves.values()], "deployed": deployed, **samples}
+        for name, arrays in lists.items():
             group = self._file.create_group(name)
-            for position, array in enumerate(arrays.values()):
+            for position, array in enumerate(arrays):
                 group.create_dataset(str(position), data=array)
         self._file.close()
         os.replace(self._temporary, self._path)
@@ -111,4 +115,10 @@ def read(path: Path) -> ReferenceTrace:
         frozenset(int(name) for name in values if values[name].dtype.kind == "b"),
         _Stored(file["masks"], {int(name): name for name in file["masks"]}),
         _Stored(file["curves"], {name: str(i) for i, name in enumerate(header["curves"])}),
+        _list(file["deployed"]),
+        [_list(file["alone"][sample]) for sample in sorted(file.get("alone", ()), key=int)],
     )
+
+
+def _list(group: h5py.Group) -> list[Array]:
+    return [np.asarray(group[str(position)][()]) for position in range(len(group))]

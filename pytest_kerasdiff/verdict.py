@@ -27,6 +27,7 @@ class Error:
         expected: Element of Keras there.
         differing: Share of elements whose difference is over the limit, 0 … 1.
         reason: Why there is nothing to subtract (shape, NaN, an operation that raised); empty where there is.
+        strange: Number of elements that are NaN or infinite on one side only.
     """
 
     max_abs: float
@@ -37,6 +38,7 @@ class Error:
     expected: float = 0.0
     differing: float = 0.0
     reason: str = ""
+    strange: int = 0
 
     @property
     def passes(self) -> bool:
@@ -80,8 +82,10 @@ def compare(candidate: Array, reference: Array, tol: float, rule: str) -> Error:
         same = (np.isnan(got) & np.isnan(expected)) | (got == expected)
         if not same[strange].all():
             at = np.unravel_index(int(np.argmax(strange & ~same)), got.shape)
+            number = int((strange & ~same).sum())
             return dataclasses.replace(
-                failed(f"not finite at the same places: {int((strange & ~same).sum())} elements", scale, allowed),
+                failed(f"not finite at the same places: {number} elements", scale, allowed),
+                strange=number,
                 worst=tuple(int(i) for i in at),
                 got=float(got[at]),
                 expected=float(expected[at]),

@@ -17,7 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pytest_kerasdiff import checks, child, supervisor
+from pytest_kerasdiff import child, supervisor
+from pytest_kerasdiff.checklist import MODEL
+from pytest_kerasdiff.checks import registry
+from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -65,11 +68,10 @@ def tiny_config() -> dict[str, Any]:
 
 
 def tiny_checks() -> list[tuple[str, str]]:
-    """(layer, check) of every check that concerns the tiny model."""
+    """(layer, check) of every check of the tiny model."""
     layers = [(la["name"], la["class_name"], la["config"]) for la in tiny_config()["config"]["layers"]]
-    return [
-        (name, check) for name, kind, config in layers for check, c in checks.CHECKS.items() if c.concerns(kind, config)
-    ]
+    of_layers = [(name, check) for name, kind, config in layers for check in registry.of_layer(kind, config)]
+    return [*of_layers, *((MODEL, check) for check in registry.of_model(Manifest()))]
 
 
 def tiny_weights() -> Weights:
@@ -239,8 +241,19 @@ def at(report: Mapping[str, Any], status: str) -> set[str]:
 
 
 def failed_checks(report: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """(layer, check) of every check that failed."""
-    return {(c["layer"], c["check"]) for c in report["checks"] if c["status"] == "fail"}
+    """(layer, check) of every check of a layer that failed."""
+    return {(c["layer"], c["check"]) for c in report["checks"] if c["status"] == "fail" and c["layer"] != MODEL}
+
+
+def failed_whole(report: Mapping[str, Any]) -> dict[str, str]:
+    """Each check of the model that failed, with its message."""
+    return {c["check"]: c["message"] for c in report["checks"] if c["status"] == "fail" and c["layer"] == MODEL}
+
+
+def unexpected_checks(report: Mapping[str, Any], expected: set[tuple[str, str]] | frozenset[tuple[str, str]]) -> object:
+    """Checks of layers that failed, or did not, against what is expected; a layer at fault may fail any of its own."""
+    faults, failed = at(report, "fault"), failed_checks(report)
+    return sorted(expected - failed) + sorted(pair for pair in failed - expected if pair[0] not in faults)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_kerasdiff.checks import CHECKS, Subject, check_eps, check_hyper, check_weights, lets_changes_through
+from pytest_kerasdiff.checks import eps, hyper, registry, weights
+from pytest_kerasdiff.checks.registry import lets_changes_through
+from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.trace import CURVE_AT, Array, ConstantData, Layer, Operation
 
 RANDOM = np.random.default_rng(0)
@@ -34,14 +36,14 @@ def torch_layout(kernel: Array) -> Array:
 
 class TestEps:
     def test_equal_passes(self) -> None:
-        assert check_eps(subject("BatchNormalization", {}, config={"epsilon": 1e-3}, eps=1e-3))[0] == ""
+        assert eps.check(subject("BatchNormalization", {}, config={"epsilon": 1e-3}, eps=1e-3))[0] == ""
 
     def test_a_trip_through_float32_is_no_fault(self) -> None:
         stored = float(np.float32(1e-3))
-        assert check_eps(subject("BatchNormalization", {}, config={"epsilon": stored}, eps=1e-3))[0] == ""
+        assert eps.check(subject("BatchNormalization", {}, config={"epsilon": stored}, eps=1e-3))[0] == ""
 
     def test_torchs_default_fails_and_names_the_repair(self) -> None:
-        cause, message = check_eps(subject("BatchNormalization", {}, config={"epsilon": 1e-3}, eps=1e-5))
+        cause, message, _ = eps.check(subject("BatchNormalization", {}, config={"epsilon": 1e-3}, eps=1e-5))
         assert cause == "eps"
         assert message == "Keras 0.001, port 1e-05 [port.py:7]; set block.norm.eps = 0.001"
 
@@ -54,77 +56,77 @@ class TestEps:
             Operation("add", "add", "", "port.py:5", (3,), (), (4,), {"other": 7.0, "alpha": 1}),
         ]
         made = dataclasses.replace(subject("LayerNormalization", {}, config={"epsilon": 1e-3}), steps=steps)
-        found, message = check_eps(made)
+        found, message, _ = eps.check(made)
         assert found == cause
         assert not cause or message == "Keras 0.001, port 0.00101 [port.py:4]; add 0.001 there"
 
     def test_a_port_without_epsilon_is_left_to_the_activations(self) -> None:
-        assert check_eps(subject("BatchNormalization", {}, config={"epsilon": 1e-3}))[0] == ""
+        assert eps.check(subject("BatchNormalization", {}, config={"epsilon": 1e-3}))[0] == ""
 
 
 class TestWeights:
     def test_a_kernel_in_torchs_layout_passes(self) -> None:
-        assert check_weights(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL))) == ("", "kernel equal")
+        assert weights.check(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL))) == ("", "kernel equal", False)
 
     def test_a_kernel_in_float64_passes(self) -> None:
-        assert check_weights(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL).astype(np.float64)))[0] == ""
+        assert weights.check(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL).astype(np.float64)))[0] == ""
 
     def test_a_depthwise_kernel_passes(self) -> None:
         layout = KERNEL.transpose(2, 3, 0, 1).reshape(8, 1, 3, 5)
-        found = check_weights(subject("DepthwiseConv2D", {"depthwise_kernel": KERNEL}, layout))
-        assert found == ("", "depthwise_kernel equal")
+        found = weights.check(subject("DepthwiseConv2D", {"depthwise_kernel": KERNEL}, layout))
+        assert found == ("", "depthwise_kernel equal", False)
 
     @pytest.mark.parametrize("layout", [DENSE.T, DENSE, DENSE.T[:, :, None, None]])
     def test_a_dense_kernel_passes_as_matrix_and_as_convolution(self, layout: Array) -> None:
-        assert check_weights(subject("Dense", {"kernel": DENSE}, layout)) == ("", "kernel equal")
+        assert weights.check(subject("Dense", {"kernel": DENSE}, layout)) == ("", "kernel equal", False)
 
     def test_one_changed_element_fails_and_is_named(self) -> None:
         wrong = torch_layout(KERNEL).copy()
         wrong[1, 0, 2, 4] += 1
-        cause, message = check_weights(subject("Conv2D", {"kernel": KERNEL}, wrong))
+        cause, message, _ = weights.check(subject("Conv2D", {"kernel": KERNEL}, wrong))
         assert cause == "weights-differ"
         assert message.startswith("kernel: 1 of 120 elements of block.p0 differ, most at (1, 0, 2, 4): got ")
 
     def test_rounding_fails_by_name(self) -> None:
         half = torch_layout(KERNEL.astype(np.float16).astype(np.float32))
-        assert check_weights(subject("Conv2D", {"kernel": KERNEL}, half))[0] == "weights-rounded"
+        assert weights.check(subject("Conv2D", {"kernel": KERNEL}, half))[0] == "weights-rounded"
         bits = torch_layout(KERNEL).copy().view(np.uint32)
         brain = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
-        cause, message = check_weights(subject("Conv2D", {"kernel": KERNEL}, brain))
+        cause, message, _ = weights.check(subject("Conv2D", {"kernel": KERNEL}, brain))
         assert (cause, "bfloat16" in message) == ("weights-rounded", True)
 
     def test_another_weight_of_the_same_size_is_not_mistaken_for_it(self) -> None:
         gamma, beta = np.array([1, 2, 3, 4], np.float32), np.array([5, 2, 7, 8], np.float32)
-        found = check_weights(subject("BatchNormalization", {"gamma": gamma, "beta": beta}, gamma, beta))
-        assert found == ("", "gamma equal; beta equal")
+        found = weights.check(subject("BatchNormalization", {"gamma": gamma, "beta": beta}, gamma, beta))
+        assert found == ("", "gamma equal; beta equal", False)
 
     def test_reordered_and_folded_weights_are_left_to_the_activations(self) -> None:
-        reordered = check_weights(subject("Dense", {"kernel": DENSE}, DENSE.T[:, ::-1]))
-        assert reordered == ("", "kernel held in another form")
-        folded = check_weights(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL) * 2, folded=True))
+        reordered = weights.check(subject("Dense", {"kernel": DENSE}, DENSE.T[:, ::-1]))
+        assert reordered == ("", "kernel held in another form", False)
+        folded = weights.check(subject("Conv2D", {"kernel": KERNEL}, torch_layout(KERNEL) * 2, folded=True))
         assert folded[0] == ""
 
     def test_zeros_that_agree_prove_nothing(self) -> None:
         sparse, other = np.zeros(8, np.float32), np.zeros(8, np.float32)
         sparse[0], other[1] = 1, 1
-        assert check_weights(subject("Dense", {"bias": sparse}, other)) == ("", "bias held in another form")
+        assert weights.check(subject("Dense", {"bias": sparse}, other)) == ("", "bias held in another form", False)
 
     def test_a_bias_that_is_nowhere_fails_where_the_kernel_is_keras_own(self) -> None:
         bias = np.arange(6, dtype=np.float32)
         for constants in ((DENSE.T,), (DENSE.T, np.zeros(6, np.float32))):
-            assert check_weights(subject("Dense", {"kernel": DENSE, "bias": bias}, *constants))[0] == "bias-missing"
-        assert check_weights(subject("Dense", {"kernel": DENSE, "bias": bias}, DENSE.T, bias))[0] == ""
+            assert weights.check(subject("Dense", {"kernel": DENSE, "bias": bias}, *constants))[0] == "bias-missing"
+        assert weights.check(subject("Dense", {"kernel": DENSE, "bias": bias}, DENSE.T, bias))[0] == ""
 
     def test_a_bias_of_zeros_may_be_left_out(self) -> None:
-        assert check_weights(subject("Dense", {"kernel": DENSE, "bias": np.zeros(6, np.float32)}, DENSE.T))[0] == ""
+        assert weights.check(subject("Dense", {"kernel": DENSE, "bias": np.zeros(6, np.float32)}, DENSE.T))[0] == ""
 
     def test_what_activations_do_not_prove_fails(self) -> None:
         """A scaled kernel: folded, for all the check knows, where the activations pass; wrong where they cannot say."""
         scaled = subject("Dense", {"kernel": DENSE}, DENSE.T * np.float32(0.97))
-        assert check_weights(scaled)[0] == ""
-        assert check_weights(dataclasses.replace(scaled, vouched=False))[0] == "weights-differ"
+        assert weights.check(scaled)[0] == ""
+        assert weights.check(dataclasses.replace(scaled, vouched=False))[0] == "weights-differ"
         reordered = subject("Dense", {"kernel": DENSE}, DENSE.T[:, ::-1])
-        assert check_weights(dataclasses.replace(reordered, vouched=False))[0] == "conv-kernel-layout"
+        assert weights.check(dataclasses.replace(reordered, vouched=False))[0] == "conv-kernel-layout"
 
 
 class TestVouching:
@@ -163,7 +165,7 @@ class TestHyper:
     )
     def test_functions(self, port: Callable[[Array], Array], keras: Callable[[Array], Array], expected: str) -> None:
         made = dataclasses.replace(subject("ReLU", {}), curves=(port(CURVE_AT), keras(CURVE_AT)))
-        cause, message = check_hyper(made)
+        cause, message, _ = hyper.check(made)
         assert cause == ("activation-kind" if expected else "")
         assert message.startswith(expected or "equal")
 
@@ -171,10 +173,10 @@ class TestHyper:
         values = CURVE_AT.astype(np.float32)
         with np.errstate(over="ignore"):
             softplus = np.log(1 + np.exp(values)), np.logaddexp(values, np.float32(0))
-        assert check_hyper(dataclasses.replace(subject("Dense", {}), curves=softplus))[0] == ""
+        assert hyper.check(dataclasses.replace(subject("Dense", {}), curves=softplus))[0] == ""
 
     def test_a_function_of_several_elements_is_left_to_the_activations(self) -> None:
-        assert check_hyper(subject("Dense", {}, config={"activation": "softmax"}))[0] == ""
+        assert hyper.check(subject("Dense", {}, config={"activation": "softmax"}))[0] == ""
 
 
 def test_collection_knows_which_layers_a_check_concerns() -> None:
@@ -185,14 +187,11 @@ def test_collection_knows_which_layers_a_check_concerns() -> None:
         "Activation": {},
         "BatchNormalization": {"epsilon": 1e-3},
     }
-    concerned = {
-        kind: [name for name, check in CHECKS.items() if check.concerns(kind, config)]
-        for kind, config in configs.items()
-    }
+    concerned = {kind: registry.of_layer(kind, config) for kind, config in configs.items()}
     assert concerned == {
         "InputLayer": [],
-        "Conv2D": ["weights"],
-        "Dense": ["weights", "hyper"],
-        "Activation": [],
-        "BatchNormalization": ["weights", "eps"],
+        "Conv2D": ["weights", "finite"],
+        "Dense": ["weights", "hyper", "finite"],
+        "Activation": ["finite"],
+        "BatchNormalization": ["weights", "eps", "finite"],
     }

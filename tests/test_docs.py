@@ -24,8 +24,9 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import checks, manifest, options
+from pytest_kerasdiff import manifest, options
 from pytest_kerasdiff.align import kinds
+from pytest_kerasdiff.checks import registry
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -72,10 +73,7 @@ def option_table() -> str:
 def layer_table() -> str:
     lines = ["| Keras layers | taken as | compared |", "|---|---|---|"]
     for kind in kinds.TABLE:
-        made = {
-            name: ["output", *(n for n, check in checks.CHECKS.items() if check.concerns(name, kind.typical))]
-            for name in kind.classes
-        }
+        made = {name: ["output", *registry.of_layer(name, kind.typical)] for name in kind.classes}
         for compared in {tuple(names): None for names in made.values()}:
             classes = [name for name, names in made.items() if tuple(names) == compared]
             cells = (", ".join(classes), kind.words, ", ".join(f"`{name}`" for name in compared))

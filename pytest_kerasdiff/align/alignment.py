@@ -137,7 +137,12 @@ def _outputs(reference: ReferenceTrace, candidate: CandidateTrace) -> list[tuple
 
 
 def outputs_in_order(reference: ReferenceTrace, candidate: CandidateTrace) -> list[int | None]:
-    """The port's outputs in the order of Keras's.
+    """The port's outputs in the order of Keras's."""
+    return [candidate.outputs[i] for i in order_of_outputs(reference, candidate)]
+
+
+def order_of_outputs(reference: ReferenceTrace, candidate: CandidateTrace) -> list[int]:
+    """Positions of the port's outputs in the order of Keras's.
 
     By name where the port gives a dict whose keys are those of Keras's dict, or the names of the layers that give the
     model's outputs; else as given.
@@ -146,8 +151,8 @@ def outputs_in_order(reference: ReferenceTrace, candidate: CandidateTrace) -> li
     layers = [la.name for value in reference.outputs for la in reference.layers if value in la.outputs]
     for names in (json.loads(reference.environment.get("output_names", "[]")), layers):
         if names and sorted(names) == sorted(given) and len(given) == len(candidate.outputs):
-            return [candidate.outputs[given.index(name)] for name in names]
-    return list(candidate.outputs)
+            return [given.index(name) for name in names]
+    return list(range(len(candidate.outputs)))
 
 
 def _from_manifest(

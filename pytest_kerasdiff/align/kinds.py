@@ -268,3 +268,11 @@ def activation_of(class_name: str, config: Mapping[str, Any]) -> str | None:
     """Name of the activation function that a layer ends with; None where it ends with none."""
     kind, variant, _ = parts(Layer("", class_name, config, (), (), ("kernel",)))[-1]
     return variant if kind == "act" else None
+
+
+def inside(class_name: str, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Class and config of the layer that a TimeDistributed has inside; of any other layer its own."""
+    inner = config.get("layer") if class_name == "TimeDistributed" else None
+    if isinstance(inner, Mapping):
+        return str(inner.get("class_name")), inner.get("config", {})
+    return class_name, config

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from pytest_kerasdiff import specs
-from pytest_kerasdiff.candidate import recorder
+from pytest_kerasdiff.candidate import observer, recorder
 from pytest_kerasdiff.candidate.program import Program
 from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.trace import Array
 
@@ -51,6 +52,9 @@ class Port:
             if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
                 raise RunError(f"{option}: {spec}: {name} holds no values; load the weights before returning the model")
         self.model = model
+        self._delivered = observer.dtypes_of(model)
+        self._precision_settings = observer.settings_of_precision()
+        self._call: observer.Call = lambda tensors: model(*tensors)
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Program:
         """Run the model once on these inputs; see ``recorder.record``.
@@ -60,11 +64,34 @@ class Port:
         first: RunError | None = None
         for arguments, gather in self._ways(names, arrays):
             try:
-                return self._record(arguments, gather)
+                program = self._record(arguments, gather)
             except RunError as error:
                 first = first or error
+                continue
+            self._call = self._caller(list(names), isinstance(arguments, Mapping), gather)
+            return program
         assert first is not None
         raise first
+
+    def observe(self, arrays: Sequence[Array]) -> PortFacts:
+        """Run the recorded model a few times more, as it was delivered, and note what is seen.
+
+        Args:
+            arrays: Probe inputs as ``record`` took them.
+        """
+        return observer.observe(
+            self.model, self._call, arrays, self._delivered, self._precision_settings,
+            torch.get_default_dtype(), not isinstance(self.model, torch.jit.ScriptModule | torch.fx.GraphModule),
+        )  # fmt: skip
+
+    def _caller(self, names: Sequence[str], by_name: bool, gather: _Gather | None) -> observer.Call:
+        def call(tensors: Sequence[torch.Tensor]) -> Any:
+            named = dict(zip(names, tensors, strict=True))
+            if gather is not None:
+                return self.model(gather(named))
+            return self.model(**named) if by_name else self.model(*tensors)
+
+        return call
 
     def _record(self, arguments: _Arguments, gather: _Gather | None) -> Program:
         device = self._settings.device

@@ -60,7 +60,7 @@ class Program:
     ) -> None:
         """Keep the program, its constants, the inputs and outputs of the recorded run, and the dtype it computes in."""
         self._trace, self._instructions, self._constants = trace, instructions, constants
-        self._outputs = {number: _array(tensor) for number, tensor in outputs.items()}
+        self._outputs = {number: array_of(tensor) for number, tensor in outputs.items()}
         self._inputs, self._precision = inputs, precision
         self._producer = {value: i for i, ins in enumerate(instructions) for value in ins.gives()}
 
@@ -80,7 +80,7 @@ class Program:
         values = {number: self._tensor(number, array) for number, array in given.items()}
         steps = self._needed(wanted, set(values))
         values.update({n: t for n, t in self._inputs.items() if n not in values})
-        found: dict[int, Array] = {n: _array(values[n]) for n in wanted if n in values}
+        found: dict[int, Array] = {n: array_of(values[n]) for n in wanted if n in values}
         try:
             self._execute(steps, values, lambda n, a: found.setdefault(n, a), set(wanted))
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
@@ -138,7 +138,7 @@ class Program:
         wanted = set(outputs)
         values = dict(self._inputs)
         for number in sorted(wanted & set(values)):
-            visit(number, _array(values[number]))
+            visit(number, array_of(values[number]))
         self._execute(range(len(self._instructions)), values, visit, wanted)
 
     def _tensor(self, number: int, array: Array) -> torch.Tensor:
@@ -175,7 +175,7 @@ class Program:
                 self._one(instruction, values, given)
                 for number in instruction.gives():
                     if number in wanted and number not in given:
-                        visit(number, _array(values[number]))
+                        visit(number, array_of(values[number]))
                 for number in {*instruction.reads(), *instruction.gives()}:
                     if last.get(number, -1) <= step and number not in given:
                         values.pop(number, None)
@@ -200,7 +200,8 @@ class Program:
                 values[number] = kwargs[where] if isinstance(where, str) else args[where]
 
 
-def _array(tensor: torch.Tensor) -> Array:
+def array_of(tensor: torch.Tensor) -> Array:
+    """A tensor as an array of its own; bfloat16 and float16 become float32."""
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()

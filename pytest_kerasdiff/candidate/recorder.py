@@ -55,7 +55,7 @@ def record(
         enter = torch.nn.modules.module.register_module_forward_pre_hook(recording.enter)
         leave = torch.nn.modules.module.register_module_forward_hook(recording.leave, always_call=True)
         try:
-            with Mode(recording), _uncompiled(), _autocast_refused(dtype, torch.device(device).type):
+            with Mode(recording), uncompiled(), autocast_refused(dtype, torch.device(device).type):
                 if gather is not None:
                     result = model(gather(tensors))
                 else:
@@ -65,13 +65,8 @@ def record(
         finally:
             enter.remove()
             leave.remove()
-        outputs = [t for t in pytree.tree_leaves(_as_tree(result)) if isinstance(t, torch.Tensor)]
+        outputs = [t for t in pytree.tree_leaves(as_tree(result)) if isinstance(t, torch.Tensor)]
         notes = list(notes)
-        training = [path or "the model" for path, module in model.named_modules() if getattr(module, "training", False)]
-        if training:
-            notes.append(
-                f"in training mode, call .eval() on the port: {', '.join(training[:5])}{' …' * (len(training) > 5)}"
-            )
         if recording.casts:
             notes.append(f"conversions to float32 were run in float64 (at {', '.join(recording.casts[:5])})")
         # A dict of tensors: torch keeps the order of insertion, Keras sorts by name.
@@ -79,7 +74,7 @@ def record(
         return recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes, names)
 
 
-def _uncompiled() -> contextlib.AbstractContextManager[Any]:
+def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """A context in which `torch.compile` compiles nothing: the program is judged, and compiling it takes long."""
     if "torch._dynamo" not in sys.modules:
         return contextlib.nullcontext()
@@ -88,7 +83,7 @@ def _uncompiled() -> contextlib.AbstractContextManager[Any]:
 
 
 @contextlib.contextmanager
-def _autocast_refused(precision: torch.dtype, device: str) -> Iterator[None]:
+def autocast_refused(precision: torch.dtype, device: str) -> Iterator[None]:
     """A context in which ``torch.autocast`` raises where it would pass unseen: it leaves float64 as it is."""
     enter: Any = torch.autocast.__enter__
 
@@ -114,7 +109,7 @@ def _forward_error(error: Exception, recording: Recording, inputs: Mapping[str, 
     )
 
 
-def _as_tree(result: Any) -> Any:
+def as_tree(result: Any) -> Any:
     """Outputs as torch's trees know them; dataclasses and objects with a ``to_tuple`` are opened."""
     if hasattr(result, "__dataclass_fields__"):
         return [getattr(result, field) for field in result.__dataclass_fields__]

@@ -269,7 +269,8 @@ class Recording:
         return Program(
             trace,
             [step[0] for step in self._steps],
-            dict(self._constants),
+            # Apart from the module, whose dtypes and buffers may change from here on.
+            {number: tensor.detach() for number, tensor in self._constants.items()},
             {n: t.clone() for n, t in inputs.items()},
             {s.index: t for s, t in zip(symbols, outputs, strict=True) if isinstance(s, Value)},
             self._precision,

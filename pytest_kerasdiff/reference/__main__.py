@@ -6,13 +6,19 @@ import contextlib
 import dataclasses
 import json
 import platform
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pytest_kerasdiff import child, manifest, modelfile, probes
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import InputSpec, ModelFile
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.reference import loader
+from pytest_kerasdiff.trace import Array
+
+if TYPE_CHECKING:
+    from pytest_kerasdiff.reference import recorder
+    from pytest_kerasdiff.tracefile import TraceWriter
 
 
 def work(job: child.Job) -> None:
@@ -48,8 +54,10 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
     )
     writer = TraceWriter(job.folder / child.REFERENCE_TRACE)
     recording = recorder.Recorder(model, keras, writer, tensorflow)
+    names = [s.name for s in inputs]
     try:
-        outputs = recording.record([s.name for s in inputs], arrays)
+        outputs = recording.record(names, arrays)
+        alone = _alone(recording, inputs, names, arrays)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         shapes = ", ".join(f"{s.name} {a.shape}" for s, a in zip(inputs, arrays, strict=True))
@@ -60,6 +68,7 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         )
         raised.reason = reason[:200]
         raise raised from error
+    deployed = _deployed(file, settings, recording, names, arrays, writer)
     entries: list[modelfile.LayerEntry] = []
     with contextlib.suppress(RunError):  # of weights only, or of a subclassed model
         entries = file.layers()
@@ -84,7 +93,48 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         },
         notes,
         recording.curves,
+        deployed,
+        alone,
     )
+
+
+def _alone(
+    recording: recorder.Recorder, inputs: Sequence[InputSpec], names: Sequence[str], arrays: Sequence[Array]
+) -> list[list[Array]]:
+    """The model's outputs for the first and for the last sample in a batch of its own, where it takes such."""
+    batch = len(arrays[0])
+    if batch < 2 or any(spec.shape[0] is not None for spec in inputs) or any(len(a) != batch for a in arrays):
+        return []
+    try:
+        return [recording.outputs(names, [a[i : i + 1] for a in arrays]) for i in (0, batch - 1)]
+    except Exception:  # code that names the batch size: the port need not be better
+        return []
+
+
+def _deployed(
+    file: ModelFile,
+    settings: Settings,
+    recording: recorder.Recorder,
+    names: Sequence[str],
+    arrays: Sequence[Array],
+    writer: TraceWriter,
+) -> list[Array]:
+    """The model's outputs in float32; the model is built anew, because weights and constants are to be float32."""
+    if settings.precision == "float32":
+        return recording.outputs(names, arrays)
+    import tensorflow
+
+    from pytest_kerasdiff.reference import recorder
+
+    try:
+        keras, model = loader.load(file, dataclasses.replace(settings, precision="float32"))
+        return recorder.Recorder(model, keras, writer, tensorflow).outputs(names, arrays)
+    except Exception as error:
+        writer.discard()
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise RunError(
+            f"{file.path}: Keras cannot run the model in float32: {type(error).__name__}: {reason}"
+        ) from None
 
 
 def _built_inputs(model: Any) -> list[InputSpec]:

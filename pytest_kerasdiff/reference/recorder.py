@@ -95,9 +95,7 @@ class Recorder:
         Returns:
             The model's outputs as numbers of values.
         """
-        tensors = [
-            self._tf.constant(a if a.dtype.kind in "biu" else a.astype(self._keras.backend.floatx())) for a in arrays
-        ]
+        tensors = self._given(arrays)
         for name, tensor in zip(names, tensors, strict=True):
             self.layers.append(Layer(name, "InputLayer", {"name": name}, (), (self._new(tensor),)))
         given = tensors[0] if len(tensors) == 1 else self._structured(names, tensors)
@@ -117,6 +115,40 @@ class Recorder:
         self._drop_unused(outputs)
         return outputs
 
+    def outputs(self, names: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
+        """Run the model on other inputs, or in another precision, and give its outputs only; nothing is recorded."""
+        tensors = self._given(arrays)
+        given = tensors[0] if len(tensors) == 1 else self._structured(names, tensors)
+        owners = [(owner, owner.__call__) for owner in self._owners()]
+        for owner, call in owners:
+            owner.__call__ = self._compiling(call)
+        try:
+            return [np.asarray(tensor) for tensor in self._tensors(self._model(given, training=False))]
+        finally:
+            for owner, call in owners:
+                owner.__call__ = call
+
+    def _given(self, arrays: Sequence[Array]) -> list[Any]:
+        floats = self._keras.backend.floatx()
+        return [self._tf.constant(a if a.dtype.kind in "biu" else a.astype(floats)) for a in arrays]
+
+    def _owners(self) -> list[Any]:
+        return [self._keras.layers.Layer, *([self._keras.Operation] if hasattr(self._keras, "Operation") else [])]
+
+    def _compiling(self, call: Any) -> Any:
+        recorder = self
+
+        def wrapped(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            if id(layer) not in recorder._paths or recorder._inside is not None:
+                return call(layer, *args, **kwargs)
+            recorder._inside = layer
+            try:
+                return recorder._call(call, layer, args, kwargs)
+            finally:
+                recorder._inside = None
+
+        return wrapped
+
     def _drop_unused(self, model_outputs: Sequence[int]) -> None:
         """Keep of each layer the outputs that another layer or the model takes: a port need not compute the others."""
         used = {value for layer in self.layers for value in layer.inputs} | set(model_outputs)
@@ -132,11 +164,8 @@ class Recorder:
         return list(tensors)
 
     def _patch(self) -> list[tuple[Any, Any]]:
-        owners = [self._keras.layers.Layer]
-        if hasattr(self._keras, "Operation"):
-            owners.append(self._keras.Operation)
         originals = []
-        for owner in owners:
+        for owner in self._owners():
             call = owner.__call__
             originals.append((owner, call))
             owner.__call__ = self._wrap(call)
@@ -171,7 +200,8 @@ class Recorder:
                 raise error from None
             finally:
                 del vars(layer)["call"]
-            self.compiled.append(self._paths[id(layer)][0])
+            if self._paths[id(layer)][0] not in self.compiled:
+                self.compiled.append(self._paths[id(layer)][0])
             return result
 
     def _step(self, path: str, layer: Any, args: Any, kwargs: Any, result: Any) -> Any:

@@ -1,0 +1,233 @@
+"""Observe a port as the product runs it: its modes, dtypes and settings, and what calling it does and gives."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pytest_kerasdiff.candidate import recorder, source
+from pytest_kerasdiff.candidate.program import array_of
+from pytest_kerasdiff.facts import PortFacts
+from pytest_kerasdiff.trace import Array
+
+Call = Callable[[Sequence[torch.Tensor]], Any]
+"""Calls the model with its inputs in order, as the recorded run did."""
+
+_MODE_MATTERS = (
+    torch.nn.modules.batchnorm._BatchNorm,
+    torch.nn.modules.instancenorm._InstanceNorm,
+    torch.nn.modules.dropout._DropoutNd,
+    torch.nn.RReLU,
+    torch.nn.RNNBase,
+    torch.nn.MultiheadAttention,
+)
+"""Modules of torch that do something else in training mode; a convolution or a ReLU does the same."""
+_REDUCED = (torch.float16, torch.bfloat16)
+
+
+def settings_of_precision() -> dict[str, str]:
+    """Settings that lower the precision of float32, where they differ from torch's defaults.
+
+    Source: the defaults of torch.backends.cuda.matmul.allow_tf32 and torch.get_float32_matmul_precision.
+    """
+    found = {}
+    if torch.backends.cuda.matmul.allow_tf32:
+        found["torch.backends.cuda.matmul.allow_tf32"] = "True"
+    if torch.get_float32_matmul_precision() != "highest":
+        found["torch.get_float32_matmul_precision()"] = torch.get_float32_matmul_precision()
+    for device in ("cuda", "cpu"):
+        if torch.is_autocast_enabled(device):
+            found[f"torch.is_autocast_enabled({device!r})"] = "True"
+    return found
+
+
+def modes(model: torch.nn.Module) -> list[str]:
+    """Modules in training mode whose mode matters: the model itself, those of torch that heed it, the user's own."""
+    found = ["the model"] if getattr(model, "training", False) else []
+    for path, module in model.named_modules():
+        heeds = isinstance(module, _MODE_MATTERS) or not type(module).__module__.startswith("torch.nn.")
+        if path and heeds and getattr(module, "training", False):
+            found.append(path)
+    return found
+
+
+def momentum(model: torch.nn.Module) -> dict[str, float | None]:
+    """Momentum of each BatchNorm module."""
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    return {path: module.momentum for path, module in model.named_modules() if isinstance(module, kind)}
+
+
+def dropout(model: torch.nn.Module) -> dict[str, float]:
+    """Rate of each dropout module."""
+    kind = torch.nn.modules.dropout._DropoutNd
+    return {path: module.p for path, module in model.named_modules() if isinstance(module, kind)}
+
+
+def tensors_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer by name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def dtypes_of(model: torch.nn.Module) -> dict[str, torch.dtype]:
+    """Dtype of every parameter and buffer."""
+    return {name: tensor.dtype for name, tensor in tensors_of(model).items()}
+
+
+def convert(model: torch.nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Give parameters and buffers these dtypes, in memory of their own: the recorded program keeps its constants."""
+    with torch.no_grad():
+        for name, tensor in tensors_of(model).items():
+            tensor.data = tensor.data.to(dtypes.get(name, tensor.dtype), copy=True)
+
+
+def observe(
+    model: torch.nn.Module,
+    call: Call,
+    arrays: Sequence[Array],
+    delivered: Mapping[str, torch.dtype],
+    settings: Mapping[str, str],
+    precision: torch.dtype,
+    takes_other_batches: bool,
+) -> PortFacts:
+    """Run a port that was recorded before a few times more, and note what is seen.
+
+    Args:
+        model: The port, converted to ``precision`` by the recorder; left so.
+        call: How the model is called.
+        arrays: Probe inputs in the port's layout.
+        delivered: dtype of every parameter and buffer before it was converted.
+        settings: What ``settings_of_precision`` found when the port was built.
+        precision: dtype of the comparison.
+        takes_other_batches: See ``PortFacts``.
+    """
+    device = next(iter(tensors_of(model).values()), torch.empty(0)).device
+    found: dict[str, Any] = {
+        "training": modes(model),
+        "trainable": [name for name, p in model.named_parameters() if p.requires_grad],
+        "buffers": [name for name, _ in model.named_buffers()],
+        "dtypes": {name: str(dtype).removeprefix("torch.") for name, dtype in delivered.items()},
+        "settings": dict(settings),
+        "device": device.type,
+        "takes_other_batches": takes_other_batches,
+        "momentum": momentum(model),
+        "dropout": dropout(model),
+    }
+    converted = dtypes_of(model)
+    try:
+        convert(model, delivered)
+        found |= _as_delivered(model, call, arrays, device)
+    finally:
+        convert(model, converted)
+        torch.set_default_dtype(precision)
+    try:
+        with recorder.autocast_refused(precision, device.type):
+            found |= _again_and_alone(call, arrays, device, precision)
+    except Exception:  # its own code makes float32 of what the recorder had kept in float64
+        convert(model, delivered)
+        torch.set_default_dtype(torch.float32)
+        found |= {"first": _run(call, arrays, device, torch.float32), "ran_in": "float32"}
+        found |= _again_and_alone(call, arrays, device, torch.float32)
+    return PortFacts(**found)
+
+
+def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], device: torch.device) -> dict[str, Any]:
+    """Call the model as a product does that takes no precautions: gradients are tracked where nothing forbids it."""
+    torch.set_default_dtype(torch.float32)
+    tensors = _tensors(arrays, device, torch.float32)
+    before = {name: _mark(tensor) for name, tensor in tensors_of(model).items()}
+    held: dict[int, int] = {}
+    own = {t.untyped_storage().data_ptr() for t in [*tensors_of(model).values(), *tensors]}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() not in own:
+            held[memory.data_ptr()] = memory.nbytes()
+        return tensor
+
+    watch = _Watch()
+    found: dict[str, Any] = {}
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), watch, recorder.uncompiled():
+            outputs = _leaves(call(tensors))
+        found["tracks_gradient"] = any(t.requires_grad for t in outputs)
+        found["deployed"] = [array_of(t) for t in outputs]
+    except Exception:  # what the recorded run has kept in the model (a cache) may be of use without gradients only
+        try:
+            found["deployed"] = _run(call, arrays, device, torch.float32)
+        except Exception as error:
+            found["deployed_error"] = _reason(error)
+    found["held_bytes"] = sum(held.values()) if found.get("tracks_gradient") else 0
+    found["reduced"] = list(watch.reduced)
+    found["changed"] = [name for name, tensor in tensors_of(model).items() if before.get(name) != _mark(tensor)]
+    return found
+
+
+def _run(call: Call, arrays: Sequence[Array], device: torch.device, precision: torch.dtype) -> list[Array]:
+    with torch.inference_mode(), recorder.uncompiled():
+        return [array_of(t) for t in _leaves(call(_tensors(arrays, device, precision)))]
+
+
+def _again_and_alone(
+    call: Call, arrays: Sequence[Array], device: torch.device, precision: torch.dtype
+) -> dict[str, Any]:
+    """Run the same inputs once more, and the first and the last sample each in a batch of its own."""
+    found: dict[str, Any] = {"again": _run(call, arrays, device, precision)}
+    batch = len(arrays[0])
+    if batch < 2 or any(len(a) != batch for a in arrays):
+        return found
+    try:
+        found["alone"] = [_run(call, [a[i : i + 1] for a in arrays], device, precision) for i in (0, batch - 1)]
+    except Exception as error:
+        found["alone_error"] = _reason(error)
+    return found
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes operations that compute in reduced precision."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.reduced: dict[str, None] = {}
+
+    def operation(self, func: Any, args: Any, kwargs: Any) -> Any:
+        result = func(*args, **kwargs)
+        for leaf in pytree.tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and leaf.dtype in _REDUCED and len(self.reduced) < 20:
+                name = func._schema.name.split("::")[-1].strip("_")
+                self.reduced[f"{source.caller()} ({name} in {str(leaf.dtype).removeprefix('torch.')})"] = None
+        return result
+
+
+def _dispatch(mode: _Watch, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    return mode.operation(func, args, kwargs or {})
+
+
+_Watch.__torch_dispatch__ = _dispatch  # type: ignore[method-assign, assignment]  # as in recording.py
+
+
+def _tensors(arrays: Sequence[Array], device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
+    tensors = [torch.from_numpy(np.array(a)).to(device) for a in arrays]
+    return [t.to(dtype) if t.is_floating_point() else t for t in tensors]
+
+
+def _leaves(result: Any) -> list[torch.Tensor]:
+    return [t for t in pytree.tree_leaves(recorder.as_tree(result)) if isinstance(t, torch.Tensor)]
+
+
+def _mark(tensor: torch.Tensor) -> int:
+    """A number that changes when an element does."""
+    data = tensor.detach()
+    if data.layout is not torch.strided:
+        return 0
+    return zlib.crc32(data.contiguous().view(-1).view(torch.uint8).cpu().numpy().tobytes()) if data.numel() else 0
+
+
+def _reason(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__} at {source.raised_at(error)}: {line}"[:300]

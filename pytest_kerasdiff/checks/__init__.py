@@ -1,0 +1,1 @@
+"""Checks of what activations cannot show: one small pure function a module, one registry."""

@@ -1,0 +1,76 @@
+"""The check that the port is in inference mode, and answers alike whenever and with whatever it is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pytest_kerasdiff.checks.subject import Outcome, Whole
+from pytest_kerasdiff.text import shortened
+from pytest_kerasdiff.trace import Array, Operation
+from pytest_kerasdiff.verdict import scale_of
+
+_SAME = {"float64": 1e-9, "float32": 1e-4}
+"""Difference allowed between two runs of the port, relative to the output's scale where that is over 1: other kernels
+for another batch size round in another order."""
+_AS_KERAS = 1e-5
+_DROPOUTS = frozenset(
+    {"dropout", "dropout1d", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"}
+)
+
+
+def check(whole: Whole) -> Outcome:
+    """Fail where something is in training mode, two runs differ, or an answer depends on its batch."""
+    facts, operations = whole.facts, whole.candidate.operations
+    if facts.training:
+        return Outcome("train-mode", f"in training mode: {shortened(facts.training)}; call .eval() on the port")
+    for operation in operations:
+        if operation.op.endswith("batch_norm") and operation.arguments.get("training"):
+            return Outcome(
+                "train-mode",
+                f"{operation.name} [{operation.source}] normalises with the statistics of the batch; call .eval(), and "
+                "keep running statistics",
+            )
+        if operation.op in _DROPOUTS and _rate(operation) and operation.arguments.get("train"):
+            return Outcome(
+                "train-mode",
+                f"{operation.name} [{operation.source}] drops elements at random; pass training=self.training",
+            )
+    reduced = "float32" in (facts.ran_in, whole.candidate.environment.get("candidate_precision"))
+    tolerance = _SAME["float32" if reduced else "float64"]
+    for number, (before, after) in enumerate(zip(whole.first, facts.again, strict=False)):
+        if before is not None and (much := _difference(after, before, tolerance)):
+            return Outcome("nondeterministic", f"two runs on the same input differ in output {number} by {much}")
+    return _alone(whole, tolerance)
+
+
+def _rate(operation: Operation) -> bool:
+    return bool(operation.arguments.get("p", 1))
+
+
+def _alone(whole: Whole, tolerance: float) -> Outcome:
+    """Compare each answer in a batch of its own with that in the batch; where they differ, Keras's may, too."""
+    facts, everything = whole.facts, "nothing is in training mode, two runs are equal"
+    if facts.alone_error:
+        if facts.takes_other_batches and not whole.fixed_batch:
+            return Outcome("batch-dependent", f"the port cannot run a batch of 1: {facts.alone_error}")
+        return Outcome("", f"{everything}; batches of another size are not meant to run")
+    for number, alone, together, keras in whole.alone:
+        much = _difference(alone, together, tolerance)
+        if much and (keras is None or _difference(alone, keras, _AS_KERAS)):
+            return Outcome(
+                "batch-dependent",
+                f"output {number} of a sample alone differs from that in the batch by {much}: the answer depends on "
+                "what else is in the batch",
+            )
+    return Outcome("", f"{everything}, a sample alone gives what it gives in the batch" if whole.alone else everything)
+
+
+def _difference(got: Array, expected: Array, tolerance: float) -> str:
+    """How much two arrays differ, in words; empty where they do not."""
+    if got.shape != expected.shape:
+        return f"shape ({got.shape}, in the batch {expected.shape})"
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(np.subtract(got, expected, dtype=np.result_type(got, expected, np.float64)))
+    same = (got == expected) | ((got != got) & (expected != expected))
+    wrong = ~same & ~(distance <= tolerance * max(1.0, scale_of(expected)))
+    return f"{float(np.max(np.nan_to_num(distance[wrong]))):.3g}" if wrong.any() else ""

@@ -1,0 +1,72 @@
+"""Put together what the checks of the model see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pytest_kerasdiff.align.alignment import order_of_outputs
+from pytest_kerasdiff.checks.subject import Whole
+from pytest_kerasdiff.facts import PortFacts
+from pytest_kerasdiff.judge import Judge
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.trace import Array, ReferenceTrace
+
+
+def whole(
+    reference: ReferenceTrace, judge: Judge, facts: PortFacts, stated: Manifest, tol: float, fixed_batch: bool
+) -> Whole:
+    """What the checks of the model see of a judged port.
+
+    Args:
+        reference: The Keras side.
+        judge: The verdicts, with the port.
+        facts: What was observed of the port.
+        stated: The manifest.
+        tol: The tolerance asked for.
+        fixed_batch: The Keras model takes batches of one size only.
+    """
+    trace, recorded = judge.candidate.trace, judge.candidate.recorded
+    first = [recorded.get(value) if value is not None else None for value in trace.outputs]
+    order = order_of_outputs(reference, trace)[: len(reference.outputs)]
+    keras = [reference.values[value] for value in reference.outputs]
+    outputs = [
+        (None if (port := first[i]) is None else as_keras(port, expected), expected)
+        for i, expected in zip(order, keras, strict=False)
+    ]
+    deployed = [
+        (as_keras(facts.deployed[i], single), single, double)
+        for i, single, double in zip(order, reference.deployed, keras, strict=False)
+        if i < len(facts.deployed)
+    ]
+    return Whole(
+        reference, trace, judge.alignment, judge.verdicts, facts, stated, tol, outputs, deployed,
+        facts.first or first, list(_alone(reference, facts, facts.first or first, order)), fixed_batch,
+    )  # fmt: skip
+
+
+def _alone(
+    reference: ReferenceTrace, facts: PortFacts, first: Sequence[Array | None], order: Sequence[int]
+) -> Iterator[tuple[int, Array, Array, Array | None]]:
+    for sample, (row, outputs) in enumerate(zip((0, -1), facts.alone, strict=False)):
+        for number, i in enumerate(order):
+            together = first[i] if i < len(first) else None
+            if together is None or i >= len(outputs) or together.ndim == 0:
+                continue
+            keras = reference.alone[sample][number] if sample < len(reference.alone) else None
+            alone = outputs[i] if keras is None else as_keras(outputs[i], keras)
+            rows = together[row:][:1]
+            yield number, alone, rows if keras is None else as_keras(rows, keras), keras
+
+
+def as_keras(port: Array, keras: Array) -> Array:
+    """An output of the port in Keras's layout: as it is, or with channels last, whichever is nearer."""
+    moved = np.moveaxis(port, 1, -1) if port.ndim > 2 else port
+    if port.shape == keras.shape and moved.shape == keras.shape:
+
+        def distance(array: Array) -> float:
+            return float(np.abs(np.nan_to_num(np.subtract(array, keras, dtype=np.float64))).max(initial=0))
+
+        return min(port, moved, key=distance)
+    return moved if moved.shape == keras.shape else port

@@ -1,0 +1,187 @@
+"""The one registry of checks, and running them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pytest_kerasdiff import curves
+from pytest_kerasdiff.align import weights as by_content
+from pytest_kerasdiff.align.alignment import Alignment
+from pytest_kerasdiff.align.kinds import activation_name
+from pytest_kerasdiff.checklist import MODEL, Switch, switch_of
+from pytest_kerasdiff.checks import (
+    counts,
+    decisions,
+    eps,
+    eval_mode,
+    finite,
+    frozen,
+    hyper,
+    loaded,
+    no_grad,
+    outputs,
+    precision,
+    preprocessing,
+    shapes,
+    training_notes,
+    weights,
+)
+from pytest_kerasdiff.checks.subject import CheckResult, Outcome, Subject, Whole
+from pytest_kerasdiff.judge import LayerVerdict
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.trace import Array, Candidate, CandidateTrace, ReferenceTrace
+
+_SATURATED = 1e-3
+"""Derivative under which a change of a weight by 1 % of a typical logit stays under the tolerance."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayerCheck:
+    """A check of a layer: which layers it concerns, asked at collection of class and config alone, and what it does."""
+
+    concerns: Callable[[str, Mapping[str, Any]], bool]
+    check: Callable[[Subject], Outcome]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelCheck:
+    """A check of the model: whether it is made, asked at collection from the manifest, and what it does."""
+
+    check: Callable[[Whole], Outcome]
+    concerns: Callable[[Manifest], bool] = lambda stated: True
+
+
+OF_A_LAYER: dict[str, LayerCheck] = {
+    "weights": LayerCheck(weights.concerns, weights.check),
+    "eps": LayerCheck(eps.concerns, eps.check),
+    "hyper": LayerCheck(hyper.concerns, hyper.check),
+    "finite": LayerCheck(finite.concerns, finite.check),
+}
+OF_THE_MODEL: dict[str, ModelCheck] = {
+    "loaded": ModelCheck(loaded.check),
+    "shapes": ModelCheck(shapes.check),
+    "counts": ModelCheck(counts.check),
+    "eval_mode": ModelCheck(eval_mode.check),
+    "frozen": ModelCheck(frozen.check),
+    "no_grad": ModelCheck(no_grad.check),
+    "preprocessing": ModelCheck(preprocessing.check, preprocessing.concerns),
+    "outputs": ModelCheck(outputs.check),
+    "decisions": ModelCheck(decisions.check),
+    "precision": ModelCheck(precision.check),
+    "training_notes": ModelCheck(training_notes.check),
+}
+
+
+def of_layer(class_name: str, config: Mapping[str, Any]) -> list[str]:
+    """Names of the checks that concern a layer."""
+    return [name for name, one in OF_A_LAYER.items() if one.concerns(class_name, config)]
+
+
+def of_model(stated: Manifest) -> list[str]:
+    """Names of the checks of a model."""
+    return [name for name, one in OF_THE_MODEL.items() if one.concerns(stated)]
+
+
+def run(
+    reference: ReferenceTrace,
+    candidate: Candidate,
+    alignment: Alignment,
+    verdicts: Sequence[LayerVerdict],
+    whole: Whole | None,
+    switches: Sequence[Switch] = (),
+) -> list[CheckResult]:
+    """Run every check on every layer it concerns, then those of the model.
+
+    Args:
+        reference: The Keras side.
+        candidate: The torch side.
+        alignment: Which torch operations are which layer.
+        verdicts: What was found for each layer.
+        whole: What the checks of the model see; None leaves them out.
+        switches: What the user has turned off, or wants to fail.
+    """
+    results = []
+    for position, layer in enumerate(reference.layers):
+        concerned = of_layer(layer.class_name, layer.config)
+        if concerned:
+            subject = subject_of(reference, candidate, alignment, position, verdicts[position])
+            results += [_result(name, layer.name, OF_A_LAYER[name].check, subject, switches) for name in concerned]
+    if whole is not None:
+        for name in of_model(whole.stated):
+            results.append(_result(name, MODEL, OF_THE_MODEL[name].check, whole, switches))
+    return results
+
+
+def _result(
+    check: str, layer: str, run_it: Callable[[Any], Outcome], seen: Any, switches: Sequence[Switch]
+) -> CheckResult:
+    switch = switch_of(switches, layer, check)
+    if switch is not None and switch.off:
+        return CheckResult(check, layer, "off", "", f"turned off: {switch.off}")
+    outcome = run_it(seen)
+    fails = outcome.cause and (not outcome.warns or (switch is not None and switch.fails))
+    return CheckResult(check, layer, "fail" if fails else "pass", outcome.cause, outcome.message)
+
+
+def subject_of(
+    reference: ReferenceTrace, candidate: Candidate, alignment: Alignment, position: int, verdict: LayerVerdict
+) -> Subject:
+    """What the checks see of a layer."""
+    layer, trace = reference.layers[position], candidate.trace
+    output = reference.values[layer.outputs[0]]
+    main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
+    steps = {*(alignment.span(value) if value is not None else []), *([main] if main is not None else [])}
+    numbers = dict.fromkeys(n for step in sorted(steps) for n in trace.operations[step].constants)
+    functions = curves.both(reference, candidate, alignment, position)
+    last = alignment.torch.producer.get(value) if value is not None else None
+    if functions is None and (stranger := curves.stranger(reference, candidate, alignment, position)) is not None:
+        functions, last = stranger
+    wrong = verdict.isolated is not None and not verdict.isolated.passes
+    return Subject(
+        layer,
+        {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
+        trace.operations[main] if main is not None else None,
+        [trace.constants[n] for n in numbers],
+        position in alignment.folded or position in alignment.folded.values(),
+        trace.operations[last] if last is not None else None,
+        [trace.operations[step] for step in sorted(steps)],
+        functions,
+        not wrong
+        and any(np.any(reference.values[v]) for v in layer.inputs)  # what meets only zeros proves no kernel
+        and lets_changes_through(activation_name(layer.config.get("activation")), output),
+        _taken_as_they_are(trace, numbers),
+        verdict,
+        [reference.shapes[v] for v in layer.inputs],
+        reference.shapes[layer.outputs[0]],
+        reference.weights,
+    )
+
+
+def lets_changes_through(activation: str, output: Array) -> bool:
+    """Whether the derivative of a layer's activation function is not zero everywhere on these inputs.
+
+    Source: the derivatives y(1 - y) of softmax's diagonal and sigmoid, 1 - y² of tanh, a step for rectifiers.
+    """
+    values = np.asarray(output, np.float64)
+    if activation in ("softmax", "sigmoid"):
+        return bool(np.any(values * (1 - values) > _SATURATED))
+    if activation == "tanh":
+        return bool(np.any(1 - values**2 > _SATURATED))
+    if activation in ("relu", "relu6"):
+        return bool(np.any(values > 0))
+    return True
+
+
+def _taken_as_they_are(candidate: CandidateTrace, numbers: Iterable[int]) -> frozenset[str]:
+    """Parameters whose elements the constants hold unchanged, in whatever order."""
+    found = set()
+    for constant in (candidate.constants[n] for n in numbers):
+        for origin in constant.origins[:1] if len(constant.origins) == 1 else ():
+            own = candidate.parameters.get(origin)
+            if own is not None and by_content.fingerprint(own) == by_content.fingerprint(constant.array):
+                found.add(origin)
+    return frozenset(found)

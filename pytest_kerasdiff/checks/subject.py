@@ -1,0 +1,127 @@
+"""What checks see, and what they give back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence, Set
+from typing import NamedTuple
+
+from pytest_kerasdiff.align.alignment import Alignment
+from pytest_kerasdiff.facts import PortFacts
+from pytest_kerasdiff.judge import LayerVerdict
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.trace import Array, CandidateTrace, ConstantData, Layer, Operation, ReferenceTrace
+
+
+class Outcome(NamedTuple):
+    """What a check found.
+
+    Attributes:
+        cause: Id of the fault in the catalogue; empty where there is none.
+        message: What was compared, with both values, and where it differs what to do.
+        warns: The fault fails the check only if that is asked for.
+    """
+
+    cause: str
+    message: str
+    warns: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Outcome of one check of one layer, or of the model.
+
+    Attributes:
+        check: Name of the check.
+        layer: Report name of the layer; "model" for a check of the model.
+        status: "pass", "fail", or "off" where the user has turned it off.
+        cause: Id of the fault in the catalogue; empty where none was found. A check that passes with a cause warns.
+        message: What was compared, with both values; of one that is off, the user's reason.
+    """
+
+    check: str
+    layer: str
+    status: str
+    cause: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """What a check sees of a layer.
+
+    Attributes:
+        layer: The Keras layer.
+        weights: Its weights by name, float32, in Keras's layout.
+        operation: The torch operation that stands for it, if there is one.
+        constants: Constants of all torch operations of the layer.
+        folded: Its weights are multiplied into another layer's.
+        last: The torch operation that gives the layer's output, where it is not the layer's input.
+        steps: All torch operations of the layer, in order.
+        curves: What the port's and Keras's activation functions make of ``CURVE_AT``, where both are functions of one
+            element.
+        vouched: The activations prove weights that the port holds in another form: they pass, and on these inputs the
+            layer's activation function lets a change of some weight through.
+        parameters: Names of the torch parameters and buffers that an operation takes as they are.
+        verdict: What was found for its activations.
+        taken: Shapes of what the Keras layer takes.
+        given: Shape of what the Keras layer gives.
+        others: All weights of the Keras model by (layer, weight), to name the one that the port holds instead.
+    """
+
+    layer: Layer
+    weights: Mapping[str, Array]
+    operation: Operation | None
+    constants: Sequence[ConstantData]
+    folded: bool
+    last: Operation | None = None
+    steps: Sequence[Operation] = ()
+    curves: tuple[Array, Array] | None = None
+    vouched: bool = True
+    parameters: Set[str] = frozenset()
+    verdict: LayerVerdict = dataclasses.field(default_factory=LayerVerdict)
+    taken: Sequence[tuple[int, ...]] = ()
+    given: tuple[int, ...] = ()
+    others: Mapping[tuple[str, str], Array] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the layer's activations alone are over their limit."""
+        return self.verdict.isolated is not None and not self.verdict.isolated.passes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Whole:
+    """What a check sees of the model.
+
+    Attributes:
+        reference: The Keras side.
+        candidate: The torch program.
+        alignment: Which torch operations are which layer.
+        verdicts: What was found for each layer of ``reference``.
+        facts: What the port is beside its operations.
+        stated: What the manifest says.
+        tol: The tolerance asked for.
+        outputs: (port, Keras) for each of the model's outputs, in Keras's layout where the shapes allow it; the port's
+            is None where it does not depend on the input.
+        deployed: (port in float32, Keras in float32, Keras in float64) for each of the model's outputs, likewise.
+        first: The port's outputs of a first run, in its own layout.
+        alone: (number of the output, port in a batch of 1, port in the whole batch, Keras in a batch of 1) for some
+            samples; the last is None where Keras runs no batch of 1.
+        fixed_batch: The Keras model takes batches of one size only.
+        preprocessed: (port, Keras): the same raw inputs preprocessed, in Keras's layout; None where not stated.
+    """
+
+    reference: ReferenceTrace
+    candidate: CandidateTrace
+    alignment: Alignment
+    verdicts: Sequence[LayerVerdict]
+    facts: PortFacts
+    stated: Manifest
+    tol: float
+    outputs: Sequence[tuple[Array | None, Array]] = ()
+    deployed: Sequence[tuple[Array, Array, Array]] = ()
+    first: Sequence[Array | None] = ()
+    alone: Sequence[tuple[int, Array, Array, Array | None]] = ()
+    fixed_batch: bool = False
+    preprocessed: tuple[Array, Array] | None = None
