@@ -12,6 +12,7 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import InputRule
 from pytest_kerasdiff.modelfile import InputSpec
 
+Floats = npt.NDArray[np.float64]
 FREE_SIZE_DEFAULT = 32
 """Size given to a free axis where the manifest states no shape: large enough for five stages of stride 2."""
 
@@ -20,6 +21,8 @@ def draw(
     specs: Sequence[InputSpec], rules: Mapping[str, InputRule], batch: int, seed: int
 ) -> list[npt.NDArray[np.generic]]:
     """Draw one batch for every input: random, signed, non-constant; indices within the vocabulary.
+
+    The last of several samples of floats is one of several scales, or of both ends of the range stated.
 
     Args:
         specs: The model's inputs.
@@ -47,14 +50,36 @@ def draw(
             arrays.append(generator.integers(low, high, shape, dtype=np.int64).astype(dtype))
         elif rule.range:
             arrays.append(generator.uniform(rule.range[0], rule.range[1], shape))
+            if len(arrays[-1]) > 1:
+                arrays[-1][-1] = _with_ends(arrays[-1][-1], rule.range, generator)
         else:
+            array = generator.standard_normal(shape)
+            if len(array) > 1:
+                array[-1] = _of_several_scales(array[-1], generator)
             # A model that begins by rescaling pixels would see a constant image: undo that.
             scale, offset = spec.rescaling
-            arrays.append((generator.standard_normal(shape) - offset) / scale)
+            arrays.append((array - offset) / scale)
         if spec.mask is not None and not rule.range and len(shape) > 1 and shape[1] > 1:
             # Padding stands at the end: the last sample has a third of its steps masked, the others none.
             arrays[-1][-1, shape[1] - max(1, shape[1] // 3) :] = spec.mask
     return arrays
+
+
+def _of_several_scales(normal: Floats, generator: np.random.Generator) -> Floats:
+    """One sample of unit normal, 0..1 and four times larger elements, and a few impulses: it bends what bends.
+
+    Not larger: the limit of a layer's difference grows with the layer's scale from 42 on, and would hide what is small.
+    """
+    share = generator.random(normal.shape)
+    spread = np.where(share < 0.4, normal, 4 * normal)
+    between = np.where(share < 0.7, spread, generator.random(normal.shape))
+    return np.where(share < 0.97, between, np.copysign(8.0, normal))
+
+
+def _with_ends(sample: Floats, limits: tuple[float, float], generator: np.random.Generator) -> Floats:
+    """One sample with a tenth of its elements at the lowest, and a tenth at the highest value of the range."""
+    share = generator.random(sample.shape)
+    return np.where(share < 0.1, limits[0], np.where(share > 0.9, limits[1], sample))
 
 
 def sizes(spec: InputSpec, rule: InputRule, batch: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import __version__
+from pytest_kerasdiff import __version__, audit
 from pytest_kerasdiff import manifest as manifest_file
 from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.judge import Judge, LayerVerdict
@@ -37,7 +37,14 @@ def build(
     timing: Mapping[str, float],
 ) -> Report:
     """Put a finished run into the report's form."""
-    layers = [_layer(reference, judge, position, result) for position, result in enumerate(verdicts)]
+    left_out = audit.unexercised(reference)
+    layers = [
+        {
+            **_layer(reference, judge, position, result),
+            "not_exercised": left_out.get(reference.layers[position].name, []),
+        }
+        for position, result in enumerate(verdicts)
+    ]
     states = Counter(layer["status"] for layer in layers)
     compared = states["pass"] + states["fault"] + states["inherited"]
     failing = states["fault"] + states["inherited"] + states["unpaired"]
@@ -60,6 +67,7 @@ def build(
             "inherited": states["inherited"],
             "unpaired": states["unpaired"],
             "declared": states["declared"],
+            "not_exercised": sum(bool(layer["not_exercised"]) for layer in layers),
             "checks": len(checks),
             "checks_failed": len(failed_checks),
         },

@@ -78,11 +78,21 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
     if worst is not None:
         name, error = worst
         yield f"  worst passing layer: {name}, {_number(error['max_abs'])} of limit {_number(error['limit'])}"
+    yield from _left_out(report["layers"])
     if report["unused_parameters"]:
         undeclared = [name for name, reason in report["unused_parameters"].items() if not reason]
         if undeclared:
             more = " …" if len(undeclared) > 6 else ""
             yield f"  torch parameters no operation used: {', '.join(undeclared[:6])}{more}"
+
+
+def _left_out(layers: Sequence[Layer]) -> Iterator[str]:
+    """What the probe inputs did not exercise: a fault there would not show in the activations."""
+    found = [(layer["name"], words) for layer in layers for words in layer["not_exercised"]]
+    if found:
+        several = "; ".join(f"{name}: {words}" for name, words in found[:3])
+        number = sum(bool(layer["not_exercised"]) for layer in layers)
+        yield f"  not exercised by these inputs: {_count(number, 'layer')} ({several}{' …' * (len(found) > 3)})"
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:

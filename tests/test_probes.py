@@ -22,7 +22,7 @@ def test_draws_are_signed_and_not_constant_and_follow_the_seed() -> None:
     assert first.shape == (2, 8, 6, 3)
     assert first.dtype == np.float64
     assert first.min() < -1 < 1 < first.max()
-    assert len(np.unique(first)) == first.size
+    assert len(np.unique(first[0])) == first[0].size
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -51,10 +51,21 @@ def test_strings_are_refused() -> None:
         probes.draw([InputSpec("text", (None, 1), "string")], {}, 2, 0)
 
 
-def test_a_range_is_kept_to() -> None:
+def test_a_range_is_kept_to_and_its_ends_are_reached() -> None:
     (drawn,) = probes.draw([IMAGE], {"image": InputRule(range=(0, 255))}, 2, 0)
-    assert 0 <= drawn.min() < 10
-    assert 245 < drawn.max() <= 255
+    assert 0 < drawn[0].min() < 10
+    assert 245 < drawn[0].max() < 255
+    assert (drawn[1].min(), drawn[1].max()) == (0, 255)
+
+
+def test_the_last_sample_has_several_scales() -> None:
+    (drawn,) = probes.draw([InputSpec("x", (None, 40, 40, 3), "float32")], {}, 2, 0)
+    normal, several = np.abs(np.asarray(drawn, float))
+    assert normal.max() < 6
+    assert 8 <= several.max() < 20
+    impulses = np.mean(several == 8)
+    assert 0.01 < impulses < 0.05
+    assert np.mean(np.asarray(drawn[1], float) > 0) > 0.55  # a part of it is between 0 and 1
 
 
 def test_free_sizes_come_from_the_manifest_or_the_default() -> None:

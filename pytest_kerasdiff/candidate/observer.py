@@ -49,9 +49,11 @@ def settings_of_precision() -> dict[str, str]:
 
 def modes(model: torch.nn.Module) -> list[str]:
     """Modules in training mode whose mode matters: the model itself, those of torch that heed it, the user's own."""
-    found = ["the model"] if getattr(model, "training", False) else []
+    # A graph made from a model has the mode it was made in; only modules of torch that it calls heed their flags.
+    own = not isinstance(model, torch.fx.GraphModule)
+    found = ["the model"] if own and getattr(model, "training", False) else []
     for path, module in model.named_modules():
-        heeds = isinstance(module, _MODE_MATTERS) or not type(module).__module__.startswith("torch.nn.")
+        heeds = isinstance(module, _MODE_MATTERS) or (own and not type(module).__module__.startswith("torch.nn."))
         if path and heeds and getattr(module, "training", False):
             found.append(path)
     return found
@@ -163,7 +165,7 @@ def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], d
         except Exception as error:
             found["deployed_error"] = _reason(error)
     found["held_bytes"] = sum(held.values()) if found.get("tracks_gradient") else 0
-    found["reduced"] = list(watch.reduced)
+    found["reduced"] = watch.reduced
     found["changed"] = [name for name, tensor in tensors_of(model).items() if before.get(name) != _mark(tensor)]
     return found
 
@@ -193,14 +195,21 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.reduced: dict[str, None] = {}
+        self._computed: dict[str, None] = {}
+        self._converted: dict[str, None] = {}
+
+    @property
+    def reduced(self) -> list[str]:
+        """Where, and by what operation; where values are only converted and back, by those conversions."""
+        return list(self._computed or self._converted)
 
     def operation(self, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         for leaf in pytree.tree_leaves(result):
-            if isinstance(leaf, torch.Tensor) and leaf.dtype in _REDUCED and len(self.reduced) < 20:
+            if isinstance(leaf, torch.Tensor) and leaf.dtype in _REDUCED:
                 name = func._schema.name.split("::")[-1].strip("_")
-                self.reduced[f"{source.caller()} ({name} in {str(leaf.dtype).removeprefix('torch.')})"] = None
+                found = self._converted if name in ("to", "to_copy") else self._computed
+                found[f"{source.caller()} ({name} in {str(leaf.dtype).removeprefix('torch.')})"] = None
         return result
 
 

@@ -41,12 +41,12 @@ def port(prepare: Function) -> Port:
     return lambda w: Net(w, prepare)
 
 
-def channels(values: tuple[float, ...]) -> Tensor:
-    return tensor(values).double()[:, None, None]
+def channels(values: tuple[float, ...], x: Tensor) -> Tensor:
+    return tensor(values).to(x.dtype)[:, None, None]
 
 
 def normalized(mean: tuple[float, ...] = MEAN, variance: tuple[float, ...] = VARIANCE, power: float = 0.5) -> Port:
-    return port(lambda x: (x - channels(mean)) / channels(variance) ** power)
+    return port(lambda x: (x - channels(mean, x)) / channels(variance, x) ** power)
 
 
 class Adapted(nn.Module):
@@ -91,7 +91,7 @@ class Table(nn.Module):
 
 
 def buckets(*edges: float, right: bool = True) -> Port:
-    return lambda w: Table(w, lambda x: torch.bucketize(x, tensor(edges).double(), right=right).double())
+    return lambda w: Table(w, lambda x: torch.bucketize(x, tensor(edges).to(x.dtype), right=right).to(x.dtype))
 
 
 def discretized(k: Any) -> Any:
@@ -112,10 +112,10 @@ CASES = [
     Case(
         "category_encoding",
         table(lambda k: k.layers.CategoryEncoding(5, output_mode="multi_hot", name="prepare"), (3,), "int32"),
-        lambda w: Table(w, lambda x: F.one_hot(x.long(), 5).amax(1).double()),
+        lambda w: Table(w, lambda x: F.one_hot(x.long(), 5).amax(1).to(x.dtype)),
         {
-            "counted": wrong(lambda w: Table(w, lambda x: F.one_hot(x.long(), 5).sum(1).double()), "prepare"),
-            "shifted": wrong(lambda w: Table(w, lambda x: F.one_hot(x.long() + 1, 5).amax(1).double()), "prepare"),
+            "counted": wrong(lambda w: Table(w, lambda x: F.one_hot(x.long(), 5).sum(1).to(x.dtype)), "prepare"),
+            "shifted": wrong(lambda w: Table(w, lambda x: F.one_hot(x.long() + 1, 5).amax(1).to(x.dtype)), "prepare"),
         },
     ),
     Case(
@@ -143,10 +143,12 @@ CASES = [
     Case(
         "rescaling_channels",
         model(lambda k: k.layers.Rescaling([0.5, 2.0, 1.5], offset=[1.0, -1.0, 0.25], name="prepare")),
-        port(lambda x: x * channels((0.5, 2.0, 1.5)) + channels((1.0, -1.0, 0.25))),
+        port(lambda x: x * channels((0.5, 2.0, 1.5), x) + channels((1.0, -1.0, 0.25), x)),
         {
-            "reversed": wrong(port(lambda x: x * channels((1.5, 2.0, 0.5)) + channels((1.0, -1.0, 0.25))), "prepare"),
-            "mean": wrong(port(lambda x: x * 4 / 3 + channels((1.0, -1.0, 0.25))), "prepare"),
+            "reversed": wrong(
+                port(lambda x: x * channels((1.5, 2.0, 0.5), x) + channels((1.0, -1.0, 0.25), x)), "prepare"
+            ),
+            "mean": wrong(port(lambda x: x * 4 / 3 + channels((1.0, -1.0, 0.25), x)), "prepare"),
         },
     ),
     Case(
@@ -174,7 +176,7 @@ CASES = [
     Case(
         "normalization_inverted",
         model(lambda k: k.layers.Normalization(mean=MEAN, variance=VARIANCE, invert=True, name="prepare")),
-        port(lambda x: x * channels(VARIANCE).sqrt() + channels(MEAN)),
+        port(lambda x: x * channels(VARIANCE, x).sqrt() + channels(MEAN, x)),
         {"forward": wrong(normalized(), "prepare")},
     ),
 ]

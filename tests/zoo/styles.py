@@ -373,7 +373,6 @@ class Einops(Net):
 
 RIGHT: dict[str, Port] = {
     "loop": Loop,
-    "unused": Unused,
     "in_place": InPlace,
     "by_hand": ByHand,
     "scale_and_shift": ScaleAndShift,
@@ -395,9 +394,13 @@ RIGHT: dict[str, Port] = {
 }
 
 
-def style(name: str, right: Port, *, declared: str = "", **wrongs: Any) -> Case:
+def style(name: str, right: Port, *, declared: str = "", unused: str = "", **wrongs: Any) -> Case:
     """The CNN in one style; styles are torch's, so one Keras is enough."""
-    return Case(f"style_{name}", cnn, right, wrongs, loaders=("keras",), declared=frozenset(declared.split()))
+    spare = "\n".join(f'"{name}" = "not used in inference"' for name in unused.split())
+    own = frozenset(declared.split())
+    return Case(
+        f"style_{name}", cnn, right, wrongs, ("keras",), manifest=f"[declared]\n{spare}" if spare else "", declared=own
+    )
 
 
 CASES = [
@@ -414,6 +417,7 @@ CASES = [
         spectral_norm=wrong(spectral_norm, "fc", "fc:weights"),
         bfloat16=wrong(lambda w: Half(w, torch.bfloat16), "dw"),
     ),
+    style("unused", Unused, unused="aux.weight aux.bias temperature spare.weight"),
     style("sequential", sequential, flatten=wrong(lambda w: sequential(w, last=False), "fc")),
     style(
         "functional",
