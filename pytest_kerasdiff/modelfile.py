@@ -120,6 +120,8 @@ def read(path: Path) -> ModelFile:
         return _read_hdf5(path)
     except PermissionError:
         raise RunError(f"{path}: cannot be read: permission denied") from None
+    except ImportError as error:  # h5py, or what it is made on
+        raise RunError(f"{error.name} is not installed in this environment: pip install pytest-kerasdiff") from None
 
 
 def _read_hdf5(path: Path) -> ModelFile:

@@ -30,11 +30,15 @@ def load(spec: str, option: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a script without a main guard may end itself
-        where = _innermost_line(error)
-        raise RunError(
-            f"{option}: cannot import {module_name!r}: {type(error).__name__}: {error}{where}; "
+        own = module_name.split(".")[0]
+        missing = (getattr(error, "name", None) or own).split(".")[0] if isinstance(error, ImportError) else own
+        remedy = (
             "modules are looked for in rootdir, the current folder and pytest's pythonpath"
-        ) from None
+            if missing == own
+            else f"install {missing} into this environment"
+        )
+        reason = f"{type(error).__name__}: {error}{_innermost_line(error)}"
+        raise RunError(f"{option}: cannot import {module_name!r}: {reason}; {remedy}") from None
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise RunError(f"{option}: module {module_name!r} has no {attribute!r}")

@@ -134,3 +134,42 @@ def pixels_divided(path: str) -> nn.Module:
 def training_mode(path: str) -> nn.Module:
     """``eval()`` is forgotten: normalisations use the statistics of the batch."""
     return _port(path).train()
+
+
+def shortcut_of_other_pixels(path: str) -> nn.Module:
+    """A shortcut of stride 2 begins with the second pixel."""
+    model = _port(path)
+    shortcut = model.b2.shortcut
+
+    def forward(self: nn.Conv2d, x: Tensor) -> Tensor:
+        return F.conv2d(x[:, :, 1:, 1:], self.weight, self.bias, self.stride)
+
+    shortcut.forward = types.MethodType(forward, shortcut)  # type: ignore[method-assign]
+    return model
+
+
+def shortcut_of_zeros(path: str) -> nn.Module:
+    """A shortcut fills the new channels with zeros, where Keras has a convolution."""
+    model = _port(path)
+
+    class Zeros(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1]))
+
+    model.b2.shortcut = Zeros()  # type: ignore[assignment]
+    return model
+
+
+def shortcut_of_stride_1(path: str) -> nn.Module:
+    """A shortcut that keeps the resolution cannot be added."""
+    model = _port(path)
+    assert isinstance(model.b2.shortcut, nn.Conv2d)
+    model.b2.shortcut.stride = (1, 1)
+    return model
+
+
+def one_convolution_twice(path: str) -> nn.Module:
+    """A block calls its first convolution in the place of the second."""
+    model = _port(path)
+    model.b1.conv2 = model.b1.conv1
+    return model

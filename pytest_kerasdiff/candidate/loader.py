@@ -164,7 +164,9 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state, strict=True)
     except ImportError:
-        raise RunError(f"{path}: reading .safetensors needs safetensors: pip install safetensors") from None
+        raise RunError(
+            f"{path}: reading .safetensors needs safetensors: pip install 'pytest-kerasdiff[torch]'"
+        ) from None
     except Exception as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{path}: cannot be loaded strictly into the model: {reason[:300]}") from None

@@ -31,13 +31,16 @@ def import_keras(file: ModelFile) -> ModuleType:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the reference is defined on CPU
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     names = ["keras"] if file.keras_major >= 3 else ["tf_keras", "keras"]
+    missing = ""
     for name in names:
         if name == "keras":
             os.environ["KERAS_BACKEND"] = "tensorflow"
-        with contextlib.suppress(ImportError):
+        try:
             return __import__(name)
+        except ImportError as error:
+            missing = missing or error.name or name
     extra = "tensorflow" if file.keras_major >= 3 else "tf-keras"
-    raise RunError(f"{file.path}: needs {names[0]}, which is not installed: pip install 'pytest-kerasdiff[{extra}]'")
+    raise RunError(f"{file.path}: needs {missing}, which is not installed: pip install 'pytest-kerasdiff[{extra}]'")
 
 
 class CannotRunError(RunError):
