@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pytest_kerasdiff.errors import RunError
 
 OF_A_LAYER = {
-    "weights": "every Keras weight of the layer, brought to torch's layout, equals the torch parameter",
-    "eps": "the epsilons of both normalisations are equal",
+    "weights": "every Keras weight, brought to torch's layout, equals the torch parameter to float32's last bit",
+    "eps": "the epsilons of both sides are equal",
     "hyper": "what both sides state agrees: activation function, stride, dilation, groups, padding, pool size, axis",
     "finite": "no NaN and no infinity on one side only",
 }

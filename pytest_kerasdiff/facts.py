@@ -23,6 +23,7 @@ class PortFacts:
         reduced: Where the forward pass computes in float16 or bfloat16: "port.py:7 (conv2d in bfloat16)".
         settings: Settings of torch that lower the precision of float32, by name, where the user's code made them.
         device: Type of the device: "cpu", "cuda".
+        convolutions_in_tf32: On a CUDA device, convolutions may be computed in TF32, which is torch's default.
         deployed: Outputs in the dtype that the port was delivered in, float32.
         deployed_error: Why there are none.
         ran_in: Precision of the runs below: float32 where the port's own code cannot be run again in float64.
@@ -45,6 +46,7 @@ class PortFacts:
     reduced: Sequence[str] = ()
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     device: str = "cpu"
+    convolutions_in_tf32: bool = False
     deployed: Sequence[Array] = ()
     deployed_error: str = ""
     ran_in: str = "float64"

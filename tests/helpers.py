@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +250,7 @@ def failed_whole(report: Mapping[str, Any]) -> dict[str, str]:
     return {c["check"]: c["message"] for c in report["checks"] if c["status"] == "fail" and c["layer"] == MODEL}
 
 
-def unexpected_checks(report: Mapping[str, Any], expected: set[tuple[str, str]] | frozenset[tuple[str, str]]) -> object:
+def unexpected_checks(report: Mapping[str, Any], expected: Set[tuple[str, str]]) -> list[tuple[str, str]]:
     """Checks of layers that failed, or did not, against what is expected; a layer at fault may fail any of its own."""
     faults, failed = at(report, "fault"), failed_checks(report)
     return sorted(expected - failed) + sorted(pair for pair in failed - expected if pair[0] not in faults)

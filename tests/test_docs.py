@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import manifest, options
+from pytest_kerasdiff import checklist, manifest, options
 from pytest_kerasdiff.align import kinds
 from pytest_kerasdiff.checks import registry
 
@@ -81,7 +81,14 @@ def layer_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"options": option_table, "layers": layer_table}
+def check_table() -> str:
+    lines = ["| check | per | passes when |", "|---|---|---|"]
+    lines += [f"| `{name}` | layer | {words} |" for name, words in checklist.OF_A_LAYER.items()]
+    lines += [f"| `{name}` | model | {words} |" for name, words in checklist.OF_THE_MODEL.items()]
+    return "\n".join(lines)
+
+
+TABLES = {"options": option_table, "checks": check_table, "layers": layer_table}
 """What stands between ``<!-- NAME: … -->`` and ``<!-- /NAME -->`` in README."""
 
 
@@ -209,7 +216,7 @@ def test_the_manifests_of_readme_are_valid(tmp_path: Path) -> None:
     found = [manifest.read(write(tmp_path / f"{i}.toml", text)) for i, text in enumerate(texts)]
     assert [m.torch for m in found] == ["package.port:build"] * 2
     keys = set(tomllib.loads(texts[1]))
-    assert keys == {"torch", "inputs", "layers", "declared", "tolerance"}  # [preprocess] is among the limits
+    assert keys == {"torch", "inputs", "layers", "declared", "tolerance", "preprocess", "checks"}
 
 
 def write(path: Path, text: str) -> Path:

@@ -34,6 +34,7 @@ class Port:
                 or not trusted; the weights do not load, or are not there; the device is not there.
         """
         self._settings = settings
+        torch.set_default_dtype(torch.float32)  # another run of this process may have left float64
         option = "--kerasdiff-torch"
         found = _archive(Path(spec), settings) if _is_archive(spec) else specs.load(spec, option)
         model = found if isinstance(found, torch.nn.Module) else specs.call(found, settings.keras_model, spec, option)
@@ -53,7 +54,7 @@ class Port:
                 raise RunError(f"{option}: {spec}: {name} holds no values; load the weights before returning the model")
         self.model = model
         self._delivered = observer.dtypes_of(model)
-        self._precision_settings = observer.settings_of_precision()
+        self._precision_settings, self._switches = observer.settings_of_precision(), observer.Switches.now()
         self._call: observer.Call = lambda tensors: model(*tensors)
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Program:
@@ -79,10 +80,15 @@ class Port:
         Args:
             arrays: Probe inputs as ``record`` took them.
         """
-        return observer.observe(
-            self.model, self._call, arrays, self._delivered, self._precision_settings,
-            torch.get_default_dtype(), not isinstance(self.model, torch.jit.ScriptModule | torch.fx.GraphModule),
-        )  # fmt: skip
+        others = not isinstance(self.model, torch.jit.ScriptModule | torch.fx.GraphModule)
+        try:
+            return observer.observe(
+                self.model, self._call, arrays, self._delivered, self._precision_settings, self._switches,
+                torch.get_default_dtype(), others,
+            )  # fmt: skip
+        except Exception as error:  # the checks that need it fail, and say why
+            reason = (str(error).strip().splitlines() or [""])[0]
+            return PortFacts(deployed_error=f"cannot be run again: {type(error).__name__}: {reason}")
 
     def _caller(self, names: Sequence[str], by_name: bool, gather: _Gather | None) -> observer.Call:
         def call(tensors: Sequence[torch.Tensor]) -> Any:

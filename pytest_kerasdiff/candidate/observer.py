@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,36 @@ def settings_of_precision() -> dict[str, str]:
         if torch.is_autocast_enabled(device):
             found[f"torch.is_autocast_enabled({device!r})"] = "True"
     return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Switches:
+    """Switches of torch that the recorder turns off, as the user's code left them."""
+
+    matmul_tf32: bool
+    convolution_tf32: bool
+    fastpath: bool
+
+    @classmethod
+    def now(cls) -> Switches:
+        """As they are."""
+        backends = torch.backends
+        return cls(backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, backends.mha.get_fastpath_enabled())
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """A context in which they are so again."""
+        before = Switches.now()
+        self._set()
+        try:
+            yield
+        finally:
+            before._set()
+
+    def _set(self) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = self.matmul_tf32
+        torch.backends.cudnn.allow_tf32 = self.convolution_tf32
+        torch.backends.mha.set_fastpath_enabled(self.fastpath)
 
 
 def modes(model: torch.nn.Module) -> list[str]:
@@ -94,6 +126,7 @@ def observe(
     arrays: Sequence[Array],
     delivered: Mapping[str, torch.dtype],
     settings: Mapping[str, str],
+    switches: Switches,
     precision: torch.dtype,
     takes_other_batches: bool,
 ) -> PortFacts:
@@ -105,6 +138,7 @@ def observe(
         arrays: Probe inputs in the port's layout.
         delivered: dtype of every parameter and buffer before it was converted.
         settings: What ``settings_of_precision`` found when the port was built.
+        switches: What the recorder has turned off since.
         precision: dtype of the comparison.
         takes_other_batches: See ``PortFacts``.
     """
@@ -116,6 +150,7 @@ def observe(
         "dtypes": {name: str(dtype).removeprefix("torch.") for name, dtype in delivered.items()},
         "settings": dict(settings),
         "device": device.type,
+        "convolutions_in_tf32": device.type == "cuda" and switches.convolution_tf32,
         "takes_other_batches": takes_other_batches,
         "momentum": momentum(model),
         "dropout": dropout(model),
@@ -123,7 +158,8 @@ def observe(
     converted = dtypes_of(model)
     try:
         convert(model, delivered)
-        found |= _as_delivered(model, call, arrays, device)
+        with switches.restored():
+            found |= _as_delivered(model, call, arrays, device)
     finally:
         convert(model, converted)
         torch.set_default_dtype(precision)
@@ -141,7 +177,9 @@ def observe(
 def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], device: torch.device) -> dict[str, Any]:
     """Call the model as a product does that takes no precautions: gradients are tracked where nothing forbids it."""
     torch.set_default_dtype(torch.float32)
-    tensors = _tensors(arrays, device, torch.float32)
+    kinds = {tensor.dtype for tensor in tensors_of(model).values() if tensor.is_floating_point()}
+    dtype = kinds.pop() if len(kinds) == 1 else torch.float32  # what a product would feed it with
+    tensors = _tensors(arrays, device, dtype)
     before = {name: _mark(tensor) for name, tensor in tensors_of(model).items()}
     held: dict[int, int] = {}
     own = {t.untyped_storage().data_ptr() for t in [*tensors_of(model).values(), *tensors]}
@@ -161,7 +199,7 @@ def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], d
         found["deployed"] = [array_of(t) for t in outputs]
     except Exception:  # what the recorded run has kept in the model (a cache) may be of use without gradients only
         try:
-            found["deployed"] = _run(call, arrays, device, torch.float32)
+            found["deployed"] = _run(call, arrays, device, dtype)
         except Exception as error:
             found["deployed_error"] = _reason(error)
     found["held_bytes"] = sum(held.values()) if found.get("tracks_gradient") else 0

@@ -35,6 +35,8 @@ def check(whole: Whole) -> Outcome:
                 "train-mode",
                 f"{operation.name} [{operation.source}] drops elements at random; pass training=self.training",
             )
+    if not facts.again:
+        return Outcome("nondeterministic", f"no second run to compare with: {facts.deployed_error}")
     reduced = "float32" in (facts.ran_in, whole.candidate.environment.get("candidate_precision"))
     tolerance = _SAME["float32" if reduced else "float64"]
     for number, (before, after) in enumerate(zip(whole.first, facts.again, strict=False)):

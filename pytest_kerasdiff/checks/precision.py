@@ -28,6 +28,13 @@ def check(whole: Whole) -> Outcome:
         return Outcome(
             "autocast", f"computed in reduced precision at {shortened(facts.reduced)}; leave autocast and casts out"
         )
+    if facts.convolutions_in_tf32:
+        return Outcome(
+            "tf32",
+            "on this device torch computes convolutions in TF32, which is its default; set "
+            "torch.backends.cudnn.allow_tf32 = False where float32 is meant",
+            warns=True,
+        )
     return Outcome("", "float32 throughout")
 
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from pytest_kerasdiff import child, engine, tracefile
-from pytest_kerasdiff.candidate import recorder
+from pytest_kerasdiff.candidate import observer, recorder
 from pytest_kerasdiff.candidate.program import Program
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.trace import Array
-from tests.helpers import Report
+from tests.helpers import Report, failed_whole
 from tests.rebuilt.network import Fault, Network, port
 
 
@@ -26,25 +26,30 @@ class Port:
     """A torch model that is there already."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model, self.delivered = model, observer.dtypes_of(model)
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Program:
         return recorder.record(self.model, arrays, "float64", "cpu")
 
     def observe(self, arrays: Sequence[Array]) -> PortFacts:
-        return PortFacts(deployed_error="not observed")
+        model = self.model
+        return observer.observe(
+            model, lambda xs: model(*xs), arrays, self.delivered, {}, observer.Switches.now(), torch.float64, True
+        )
 
 
 def judge(folder: Path, faults: Mapping[str, Fault], batch: int, seed: int) -> Report:
-    """The report of the port in ``folder`` with some faults.
+    """The report of the port in ``folder`` with some faults; without any it fails no check of the model.
 
     Raises:
         RunError: The port cannot be run.
     """
     settings = Settings(folder / "net.h5", torch="here:there", batch=batch, seed=seed)
+    torch.set_default_dtype(torch.float32)
     model = port(folder / "net.h5", faults)
     engine.work(child.Job(settings, folder, folder, ()), lambda *_: Port(model))
     report: Report = json.loads((folder / child.REPORT).read_text("utf-8"))
+    assert faults or not failed_whole(report), failed_whole(report)
     return report
 
 
