@@ -30,7 +30,7 @@ def load(spec: str, option: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a script without a main guard may end itself
-        where = _innermost_line(error)
+        where = innermost_line(error)
         raise RunError(
             f"{option}: cannot import {module_name!r}: {type(error).__name__}: {error}{where}; "
             "modules are looked for in rootdir, the current folder and pytest's pythonpath"
@@ -55,7 +55,7 @@ def call(function: Callable[..., Any], keras_model: Path, spec: str, option: str
     except RunError:
         raise
     except (Exception, SystemExit) as error:
-        raise RunError(f"{option}: {spec} raised {type(error).__name__}: {error}{_innermost_line(error)}") from None
+        raise RunError(f"{option}: {spec} raised {type(error).__name__}: {error}{innermost_line(error)}") from None
 
 
 def takes_path(function: Callable[..., Any]) -> bool:
@@ -84,7 +84,7 @@ def takes_path(function: Callable[..., Any]) -> bool:
     return False
 
 
-def _innermost_line(error: BaseException) -> str:
+def innermost_line(error: BaseException) -> str:
     """`` (file:line)`` of the innermost frame outside installed packages, where there is one."""
     found = ""
     trace = error.__traceback__
