@@ -7,10 +7,22 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from pytest_kerasdiff import checklist, child, feeding, manifest, modelfile, probes, report, settle, tracefile
+from pytest_kerasdiff import (
+    checklist,
+    child,
+    feeding,
+    manifest,
+    modelfile,
+    preprocess,
+    probes,
+    report,
+    settle,
+    tracefile,
+)
 from pytest_kerasdiff.align import steps
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
@@ -32,6 +44,9 @@ class Port(Protocol):
 
     def observe(self, arrays: Sequence[Array]) -> PortFacts:
         """Run it a few times more as it was delivered; after ``record``."""
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Let the user's code run as it is deployed: torch's default dtype is float32."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +103,9 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     )
     recorded = time.perf_counter()
     # While Keras still computes; of two layouts that only the values tell apart, the expected one will do.
-    facts = port.observe([layout.apply(array) for layout, array in zip(fed[0].layouts, arrays, strict=True)])
+    given = [layout.apply(array) for layout, array in zip(fed[0].layouts, arrays, strict=True)]
+    facts = port.observe(given)
+    prepared = _prepared(port, stated, names, arrays, given, settings.seed)
     observed = time.perf_counter()
     reference = reference or _wait(job.folder)
     waited = time.perf_counter()
@@ -102,7 +119,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     if surplus > 0:
         judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
     fixed_batch = any(i.shape[0] is not None for i in inputs) and file.config is not None
-    whole = gather.whole(reference, judge, facts, stated, settings.tol, fixed_batch)
+    whole = gather.whole(reference, judge, facts, stated, settings.tol, fixed_batch, prepared)
     results = registry.run(reference, judge.candidate, judge.alignment, judge.verdicts, whole, switches)
     data = report.build(
         settings,
@@ -179,6 +196,17 @@ def _feed(
             f"several input layouts let the torch model run; name the right one in the manifest: [inputs] {options}"
         )
     return [running[0][1]]
+
+
+def _prepared(
+    port: Port, stated: Manifest, names: Sequence[str], arrays: Sequence[Array], given: Sequence[Array], seed: int
+) -> preprocess.Prepared | None:
+    """What the user's torch-side preprocessing makes of the raw samples; None where the manifest names none."""
+    if stated.preprocess is None:
+        return None
+    samples = preprocess.raw_samples(stated, names, arrays[0].shape[1:], seed)
+    with port.in_float32():
+        return preprocess.apply(stated, "torch", samples, given[0].ndim - 1)
 
 
 def _best(

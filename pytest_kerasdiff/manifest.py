@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,23 @@ class Tolerance:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Preprocess:
+    """The two preprocessing functions, and the raw input that both are given.
+
+    Attributes:
+        keras: ``module:callable`` that makes of one raw sample what the Keras model takes.
+        torch: ``module:callable`` that makes of it what the port takes.
+        raw: File of real raw samples, the first axis; None where they are generated.
+        shape: Sizes of one generated raw sample; None for those of the model's input.
+    """
+
+    keras: str
+    torch: str
+    raw: Path | None = None
+    shape: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole manifest; every part is optional.
 
@@ -51,7 +69,7 @@ class Manifest:
         layers: Keras layer → (first, last) torch module or operation; equal where one is named.
         declared: Keras layers or torch parameters without a partner → reason.
         tolerances: Keras layer → tolerance.
-        preprocess: There is a [preprocess] table.
+        preprocess: The preprocessing functions, where both are named.
         switches: Checks that are turned off, with the reason, or are to fail where they only warn.
     """
 
@@ -61,7 +79,7 @@ class Manifest:
     layers: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     declared: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tolerances: Mapping[str, Tolerance] = dataclasses.field(default_factory=dict)
-    preprocess: bool = False
+    preprocess: Preprocess | None = None
     switches: tuple[Switch, ...] = ()
 
     def check_names(self, layers: Iterable[str], parameters: Iterable[str]) -> None:
@@ -139,7 +157,7 @@ def read(path: Path) -> Manifest:
             inputs=_inputs(_table(data, "inputs")),
             layers={name: _span(name, value) for name, value in _table(data, "layers").items()},
             declared={name: _reason(value, f"[declared] {name}") for name, value in _table(data, "declared").items()},
-            preprocess="preprocess" in data,
+            preprocess=_preprocess(path, _table(data, "preprocess")) if "preprocess" in data else None,
             switches=tuple(_switch(path, name, value) for name, value in _table(data, "checks").items()),
             tolerances={name: _tolerance(name, value) for name, value in _table(data, "tolerance").items()},
         )
@@ -185,9 +203,7 @@ def _input_rule(where: str, table: Mapping[str, Any]) -> InputRule:
         raise ValueError(
             f'{where} layout = {layout!r}: expected a permutation such as [0, 3, 1, 2], "keras", or "module:function"'
         )
-    shape, limits = table.get("shape"), table.get("range")
-    if shape is not None and not (isinstance(shape, list) and all(isinstance(s, int) and s > 0 for s in shape)):
-        raise ValueError(f"{where} shape = {shape!r}: expected a list of sizes without the batch axis")
+    shape, limits = _sizes(table, where), table.get("range")
     if limits is not None and not (
         isinstance(limits, list)
         and len(limits) == 2
@@ -195,7 +211,30 @@ def _input_rule(where: str, table: Mapping[str, Any]) -> InputRule:
         and limits[0] < limits[1]
     ):
         raise ValueError(f"{where} range = {limits!r}: expected [lowest, highest]")
-    return InputRule(layout, tuple(shape) if shape else None, (limits[0], limits[1]) if limits else None)
+    return InputRule(layout, shape, (limits[0], limits[1]) if limits else None)
+
+
+def _sizes(table: Mapping[str, Any], where: str) -> tuple[int, ...] | None:
+    shape = table.get("shape")
+    if shape is not None and not (isinstance(shape, list) and all(isinstance(s, int) and s > 0 for s in shape)):
+        raise ValueError(f"{where} shape = {shape!r}: expected a list of sizes without the batch axis")
+    return tuple(shape) if shape else None
+
+
+def _preprocess(path: Path, table: Mapping[str, Any]) -> Preprocess:
+    for key in table:
+        if key not in ("keras", "torch", "raw", "shape"):
+            raise ValueError(f"[preprocess]: unknown key {key!r}; known: keras, raw, shape, torch")
+    for side in ("keras", "torch"):
+        if side not in table:
+            raise ValueError(f'[preprocess]: {side} is missing; both functions are named: {side} = "module:function"')
+        if not isinstance(table[side], str) or not all(table[side].partition(":")):
+            raise ValueError(f'[preprocess] {side} = {table[side]!r}: expected "module:function"')
+    if "raw" in table and "shape" in table:
+        raise ValueError("[preprocess]: raw and shape: give one of them, the samples of a file have a shape")
+    # Absolute, because the processes that read it may run in other folders.
+    raw = (path.parent / _text(table["raw"], "[preprocess] raw")).resolve() if "raw" in table else None
+    return Preprocess(table["keras"], table["torch"], raw, _sizes(table, "[preprocess]"))
 
 
 def _span(name: str, value: Any) -> tuple[str, str]:
@@ -237,7 +276,7 @@ def write(
 ) -> None:
     """Write an alignment as a manifest that ``read`` takes back, for review.
 
-    What ``stated`` says of inputs, tolerances and torch parameters is carried over.
+    What ``stated`` says of inputs, preprocessing, tolerances and torch parameters is carried over.
     """
     stated = stated or Manifest()
     lines = [f"torch = {json.dumps(torch)}\n"] if torch else []
@@ -263,6 +302,8 @@ def write(
         lines.append("\n[tolerance]")
     for name, own in stated.tolerances.items():
         lines.append(f"{json.dumps(name)} = {{ tol = {own.tol!r}, reason = {json.dumps(own.reason)} }}")
+    if stated.preprocess is not None:
+        lines += ["\n[preprocess]", *_preprocess_lines(path, stated.preprocess)]
     if stated.switches:
         lines.append("\n[checks]")
     for switch in stated.switches:
@@ -270,6 +311,13 @@ def write(
         lines.append(f"{json.dumps(f'{switch.layer}::{switch.check}')} = {told}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _preprocess_lines(path: Path, stated: Preprocess) -> list[str]:
+    # Relative to the new file, so that both can be moved together.
+    raw = Path(os.path.relpath(stated.raw, path.parent.resolve())).as_posix() if stated.raw is not None else None
+    given = {"keras": stated.keras, "torch": stated.torch, "raw": raw, "shape": stated.shape}
+    return [f"{key} = {_toml(value)}" for key, value in given.items() if value]
 
 
 def _toml(value: str | Sequence[float]) -> str:

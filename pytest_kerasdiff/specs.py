@@ -37,7 +37,7 @@ def load(spec: str, option: str) -> Callable[..., Any]:
             if missing == own
             else f"install {missing} into this environment"
         )
-        reason = f"{type(error).__name__}: {error}{_innermost_line(error)}"
+        reason = f"{type(error).__name__}: {error}{innermost_line(error)}"
         raise RunError(f"{option}: cannot import {module_name!r}: {reason}; {remedy}") from None
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -59,7 +59,7 @@ def call(function: Callable[..., Any], keras_model: Path, spec: str, option: str
     except RunError:
         raise
     except (Exception, SystemExit) as error:
-        raise RunError(f"{option}: {spec} raised {type(error).__name__}: {error}{_innermost_line(error)}") from None
+        raise RunError(f"{option}: {spec} raised {type(error).__name__}: {error}{innermost_line(error)}") from None
 
 
 def takes_path(function: Callable[..., Any]) -> bool:
@@ -88,7 +88,7 @@ def takes_path(function: Callable[..., Any]) -> bool:
     return False
 
 
-def _innermost_line(error: BaseException) -> str:
+def innermost_line(error: BaseException) -> str:
     """`` (file:line)`` of the innermost frame outside installed packages, where there is one."""
     found = ""
     trace = error.__traceback__

@@ -68,6 +68,8 @@ class ReferenceTrace:
         deployed: The model's outputs in float32, as it is deployed.
         alone: The model's outputs for the first and for the last probe input, each in a batch of its own; empty where
             the model takes batches of one size only.
+        preprocessed: What the user's Keras-side preprocessing makes of the raw samples, (samples, …); None where the
+            manifest names none.
     """
 
     layers: tuple[Layer, ...]
@@ -82,6 +84,7 @@ class ReferenceTrace:
     curves: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     deployed: Sequence[Array] = ()
     alone: Sequence[Sequence[Array]] = ()
+    preprocessed: npt.NDArray[np.float64] | None = None
 
     @property
     def inputs(self) -> tuple[int, ...]:

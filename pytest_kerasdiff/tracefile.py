@@ -1,8 +1,9 @@
 """The reference trace as a file: plain HDF5, written aside and renamed when complete.
 
 Layout: dataset ``header`` (JSON: layers, outputs, environment, notes), datasets ``values/<number>``,
-``masks/<number>``, ``weights/<position in the header>``, ``curves/<position in the header>``, ``deployed/<output>`` and
-``alone/<sample>/<output>``. Nothing is compressed: activations do not compress.
+``masks/<number>``, ``weights/<position in the header>``, ``curves/<position in the header>``, ``deployed/<output>``,
+``alone/<sample>/<output>`` and, where the manifest names a function, ``preprocessed``. Nothing is compressed:
+activations do not compress.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class TraceWriter:
         curves: Mapping[str, Array],
         deployed: Sequence[Array] = (),
         alone: Sequence[Sequence[Array]] = (),
+        preprocessed: Array | None = None,
     ) -> None:
         """Write the rest and put the file in place."""
         header = {
@@ -74,6 +76,8 @@ class TraceWriter:
             group = self._file.create_group(name)
             for position, array in enumerate(arrays):
                 group.create_dataset(str(position), data=array)
+        if preprocessed is not None:
+            self._file.create_dataset("preprocessed", data=preprocessed)
         self._file.close()
         os.replace(self._temporary, self._path)
 
@@ -117,6 +121,7 @@ def read(path: Path) -> ReferenceTrace:
         _Stored(file["curves"], {name: str(i) for i, name in enumerate(header["curves"])}),
         _list(file["deployed"]),
         [_list(file["alone"][sample]) for sample in sorted(file.get("alone", ()), key=int)],
+        np.asarray(file["preprocessed"][()], np.float64) if "preprocessed" in file else None,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ class Port:
         except Exception as error:  # the checks that need it fail, and say why
             reason = (str(error).strip().splitlines() or [""])[0]
             return PortFacts(deployed_error=f"cannot be run again: {type(error).__name__}: {reason}")
+
+    @contextlib.contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Let the user's code run as it is deployed: the comparison sets torch's default dtype to its own."""
+        compared_in = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(compared_in)
 
     def _caller(self, names: Sequence[str], by_name: bool, gather: _Gather | None) -> observer.Call:
         def call(tensors: Sequence[torch.Tensor]) -> Any:

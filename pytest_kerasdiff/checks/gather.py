@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from pytest_kerasdiff import preprocess
 from pytest_kerasdiff.align.alignment import order_of_outputs
-from pytest_kerasdiff.checks.subject import Whole
+from pytest_kerasdiff.checks.subject import Preprocessed, Whole
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
@@ -15,8 +16,9 @@ from pytest_kerasdiff.trace import Array, ReferenceTrace
 
 
 def whole(
-    reference: ReferenceTrace, judge: Judge, facts: PortFacts, stated: Manifest, tol: float, fixed_batch: bool
-) -> Whole:
+    reference: ReferenceTrace, judge: Judge, facts: PortFacts, stated: Manifest, tol: float, fixed_batch: bool,
+    prepared: preprocess.Prepared | None = None,
+) -> Whole:  # fmt: skip
     """What the checks of the model see of a judged port.
 
     Args:
@@ -26,6 +28,7 @@ def whole(
         stated: The manifest.
         tol: The tolerance asked for.
         fixed_batch: The Keras model takes batches of one size only.
+        prepared: What the port's preprocessing makes of the raw samples; None where the manifest names none.
     """
     trace, recorded = judge.candidate.trace, judge.candidate.recorded
     first = [recorded.get(value) if value is not None else None for value in trace.outputs]
@@ -43,7 +46,18 @@ def whole(
     return Whole(
         reference, trace, judge.alignment, judge.verdicts, facts, stated, tol, outputs, deployed,
         facts.first or first, list(_alone(reference, facts, facts.first or first, order)), fixed_batch,
+        _preprocessed(reference, judge, prepared),
     )  # fmt: skip
+
+
+def _preprocessed(reference: ReferenceTrace, judge: Judge, prepared: preprocess.Prepared | None) -> Preprocessed | None:
+    if prepared is None or reference.preprocessed is None:
+        return None
+    (layout,) = judge.layouts_used.values()
+    if layout.function:
+        return Preprocessed(prepared, np.asarray(layout.apply(reference.preprocessed), np.float64))
+    order = preprocess.of_samples(layout.permutation)
+    return Preprocessed(preprocess.in_keras_layout(prepared, order), reference.preprocessed, order)
 
 
 def _alone(

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from pytest_kerasdiff.align.alignment import Alignment
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.judge import LayerVerdict
@@ -91,6 +94,22 @@ class Subject:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Preprocessed:
+    """What the user's two preprocessing functions make of the same raw samples, (samples, …) in Keras's layout.
+
+    Attributes:
+        port: The port's side; in its own layout where it has another number of axes.
+        keras: Keras's side.
+        order: The permutation of Keras's axes that the port's input is; empty where the layout is a function of the
+            user's, and both sides are in the port's layout.
+    """
+
+    port: npt.NDArray[np.float64]
+    keras: npt.NDArray[np.float64]
+    order: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Whole:
     """What a check sees of the model.
 
@@ -109,7 +128,7 @@ class Whole:
         alone: (number of the output, port in a batch of 1, port in the whole batch, Keras in a batch of 1) for some
             samples; the last is None where Keras runs no batch of 1.
         fixed_batch: The Keras model takes batches of one size only.
-        preprocessed: (port, Keras): the same raw inputs preprocessed, in Keras's layout; None where not stated.
+        preprocessed: The same raw samples preprocessed by both sides; None where the manifest names no functions.
     """
 
     reference: ReferenceTrace
@@ -124,4 +143,4 @@ class Whole:
     first: Sequence[Array | None] = ()
     alone: Sequence[tuple[int, Array, Array, Array | None]] = ()
     fixed_batch: bool = False
-    preprocessed: tuple[Array, Array] | None = None
+    preprocessed: Preprocessed | None = None

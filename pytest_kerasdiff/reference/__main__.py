@@ -7,10 +7,12 @@ import dataclasses
 import json
 import platform
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pytest_kerasdiff import child, manifest, modelfile, probes
+from pytest_kerasdiff import child, manifest, modelfile, preprocess, probes
 from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec, ModelFile
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.reference import loader
@@ -46,7 +48,8 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
     import tensorflow
 
     inputs = file.inputs() if file.config is not None and settings.keras is None else _built_inputs(model)
-    rules = manifest.find(settings.keras_model, settings.manifest, job.rootdir).rules([s.name for s in inputs])
+    stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
+    rules = stated.rules([s.name for s in inputs])
     arrays = (
         probes.load(settings.inputs, inputs)
         if settings.inputs
@@ -69,11 +72,12 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         raised.reason = reason[:200]
         raise raised from error
     deployed = _deployed(file, settings, recording, names, arrays, writer)
+    preprocessed = _preprocessed(stated, keras, names, arrays, settings.seed, writer)
     entries: list[modelfile.LayerEntry] = []
     with contextlib.suppress(RunError):  # of weights only, or of a subclassed model
         entries = file.layers()
-    stated = {loader.dtype_name(entry.config.get("dtype")) for entry in entries}
-    reduced = sorted(d for d in stated if d and "16" in d)
+    dtypes = {loader.dtype_name(entry.config.get("dtype")) for entry in entries}
+    reduced = sorted(d for d in dtypes if d and "16" in d)
     if reduced:
         notes.append(f"the file's dtype policy is {', '.join(reduced)}; judged in {settings.precision}")
     if recording.compiled:
@@ -95,6 +99,7 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         recording.curves,
         deployed,
         alone,
+        preprocessed,
     )
 
 
@@ -135,6 +140,27 @@ def _deployed(
         raise RunError(
             f"{file.path}: Keras cannot run the model in float32: {type(error).__name__}: {reason}"
         ) from None
+
+
+def _preprocessed(
+    stated: Manifest, keras: ModuleType, names: Sequence[str], arrays: Sequence[Array], seed: int, writer: TraceWriter
+) -> preprocess.Prepared | None:
+    """What the user's Keras-side preprocessing makes of the raw samples; None where the manifest names none.
+
+    The last thing that is run, so that whatever the user's code sets cannot change what is recorded.
+    """
+    if stated.preprocess is None:
+        return None
+    compared_in = keras.backend.floatx()
+    loader.set_precision(keras, "float32")  # as it is deployed
+    try:
+        samples = preprocess.raw_samples(stated, names, arrays[0].shape[1:], seed)
+        return preprocess.apply(stated, "keras", samples, arrays[0].ndim - 1)
+    except RunError:
+        writer.discard()
+        raise
+    finally:
+        loader.set_precision(keras, compared_in)
 
 
 def _built_inputs(model: Any) -> list[InputSpec]:

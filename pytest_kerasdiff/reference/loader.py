@@ -56,14 +56,14 @@ def load(file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
         RunError: Keras cannot build the model or load the weights; the line carries Keras's reason.
     """
     keras = import_keras(file)
-    _set_precision(keras, settings.precision)
+    set_precision(keras, settings.precision)
     if settings.keras is not None:
         keras, model = _built(keras, file, settings)
         if {str(layer.compute_dtype) for layer in model.layers} <= {settings.precision}:
             # As built where floatx decides; custom layers need no registration.
             return keras, _with_weights(keras, model, file)
         config = _config_of(keras, model, settings)
-        _set_precision(keras, settings.precision)  # the user's code may have set a policy of its own
+        set_precision(keras, settings.precision)  # the user's code may have set a policy of its own
     elif file.config is not None:
         config = file.config
     else:
@@ -101,11 +101,12 @@ def _built(keras: ModuleType, file: ModelFile, settings: Settings) -> tuple[Modu
     other = sys.modules.get("keras" if keras.__name__ == "tf_keras" else "tf_keras")
     if other is None or not isinstance(model, other.Model):
         raise RunError(f"{option}: {settings.keras} returned {type(model).__name__}, expected a {keras.__name__} Model")
-    _set_precision(other, settings.precision)
+    set_precision(other, settings.precision)
     return other, specs.call(function, file.path, settings.keras, option)
 
 
-def _set_precision(keras: ModuleType, precision: str) -> None:
+def set_precision(keras: ModuleType, precision: str) -> None:
+    """Let Keras compute in a precision from here on, where a layer does not state its own."""
     keras.backend.set_floatx(precision)
     keras.mixed_precision.set_global_policy(precision)
 

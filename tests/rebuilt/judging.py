@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,9 @@ class Port:
         return observer.observe(
             model, lambda xs: model(*xs), arrays, self.delivered, {}, observer.Switches.now(), torch.float64, True
         )
+
+    def in_float32(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
 
 
 def judge(folder: Path, faults: Mapping[str, Fault], batch: int, seed: int) -> Report:
