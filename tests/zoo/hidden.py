@@ -70,7 +70,7 @@ CASES = [
         text,
         Text,
         {
-            "relu6": wrong(lambda w: Text(w, F.relu6), "", "conv:hyper"),
+            "relu6": wrong(lambda w: Text(w, F.relu6), "conv head"),
             "one_step_less": wrong(lambda w: Text(w, cut=slice(0, -1)), "conv"),
             "padded": wrong(lambda w: Text(w, pad=1), "conv"),
         },

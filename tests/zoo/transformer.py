@@ -336,7 +336,7 @@ CASES = [
             "no_residual2": wrong(NoSecondResidual, "add2"),
             "residual_of_input": wrong(ResidualOfTheInput, "add2"),
             "norms_exchanged": wrong(NormsExchanged, "norm1 norm2"),
-            "eps": wrong(lambda w: Block(w, eps=1e-5), "norm1", "norm1:eps norm2:eps"),
+            "eps": wrong(lambda w: Block(w, eps=1e-5), "norm1 norm2", "norm1:eps norm2:eps"),
             "gelu": wrong(Gelu, "ff1", "ff1:hyper"),
         },
     ),
@@ -346,7 +346,7 @@ CASES = [
         Module,
         {
             "norm_first": wrong(lambda w: Module(w, first=True), "mha norm1 add2 norm2"),
-            "eps": wrong(lambda w: Module(w, eps=1e-5), "norm1", "norm1:eps norm2:eps"),
+            "eps": wrong(lambda w: Module(w, eps=1e-5), "norm1 norm2", "norm1:eps norm2:eps"),
             "gelu": wrong(lambda w: Module(w, activation=F.gelu), "ff1", "ff1:hyper"),
         },
     ),
@@ -397,7 +397,7 @@ CASES = [
         {
             "scrambled": wrong(Scrambled, "sequence"),
             "columns": wrong(lambda w: Vit(w, columns=True), "head"),
-            "eps": wrong(lambda w: Vit(w, eps=1e-5), "norm1 norm2", "norm1:eps norm2:eps"),
+            "eps": wrong(lambda w: Vit(w, eps=1e-5), "norm1", "norm1:eps norm2:eps"),
         },
     ),
 ]
