@@ -35,7 +35,8 @@ def check(whole: Whole) -> Outcome:
             said += f"; {differing} of {_rows(keras)} decisions differ"
             said += f", by a margin of {margin:.3g}" if differing else ""
         if error.reason or error.max_abs > limit:
-            return Outcome("decisions", said)
+            wrong = any(v.isolated is not None and not v.isolated.passes for v in whole.verdicts)
+            return Outcome("decisions", said + ("; see the layers at fault" if wrong else ""))
         words.append(said)
     if not words:
         return Outcome("decisions", "nothing was compared in float32")
