@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SESSION: pytest.StashKey[KerasdiffSession] = pytest.StashKey()
 OFF = "kerasdiff_off"
 """User property of a test that a marker has turned off: model, layer, check, reason. It reaches xdist's controller."""
+pytest_plugins = ("pytest_kerasdiff.fixtures",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
