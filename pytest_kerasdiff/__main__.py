@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("keras_model", metavar="KERAS_MODEL", help="the Keras file: .h5, .hdf5, .keras")
     for option in options.OPTIONS:
         if option.metavar:
-            made.add_argument(option.program_flag, metavar=option.metavar, help=option.meaning)
+            action = "append" if option.repeats else "store"
+            made.add_argument(option.program_flag, action=action, metavar=option.metavar, help=option.meaning)
         else:
             made.add_argument(option.program_flag, action="store_const", const="true", help=option.meaning)
     return made

@@ -68,12 +68,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     settings = job.settings
     file = modelfile.read(settings.keras_model)
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
-    spec = settings.torch or stated.torch
-    if spec is None:
-        raise RunError(
-            "no torch model is named: give --kerasdiff-torch=module:callable, or write torch = "
-            f'"module:callable" into {manifest.FILE_NAME} beside {file.path.name}'
-        )
+    spec = manifest.port(settings.torch, stated, file.path)
     port = open_port(settings, spec)
     opened = time.perf_counter()
     inputs = file.inputs() if file.config is not None and settings.keras is None else []

@@ -13,7 +13,7 @@ from pytest_kerasdiff.checklist import MODEL
 from pytest_kerasdiff.checks import registry
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import LayerEntry
-from pytest_kerasdiff.plugin import SESSION
+from pytest_kerasdiff.plugin import OFF, SESSION
 
 
 class LayerFailure(Exception):
@@ -35,8 +35,7 @@ class ModelCollector(pytest.File):
 
     def collect(self) -> Iterator[pytest.Collector]:
         """One collector for each layer that the file lists."""
-        session = self.config.stash[SESSION]
-        for entry in session.layers[self.path]:
+        for entry in self.config.stash[SESSION].layers_of(self.path):
             yield LayerCollector.from_parent(self, name=node_name(entry.name), entry=entry)
         yield WholeCollector.from_parent(self, name=MODEL)
 
@@ -82,6 +81,22 @@ class _Item(pytest.Item):
         """Report name of the layer; "model" for the model as a whole."""
         return self.parent.entry.name if isinstance(self.parent, LayerCollector) else MODEL
 
+    def turned_off(self) -> str | None:
+        """The reason of a ``kerasdiff_off`` marker that a conftest.py has added; None where there is none.
+
+        Raises:
+            LayerFailure: It gives no reason.
+        """
+        marker = self.get_closest_marker("kerasdiff_off")
+        if marker is None:
+            return None
+        reason = marker.kwargs.get("reason", marker.args[0] if marker.args else None)
+        if not isinstance(reason, str) or not reason.strip():
+            raise LayerFailure(
+                f'{self.layer_name}: {self.name}: kerasdiff_off needs a reason: kerasdiff_off(reason="why")'
+            )
+        return reason.strip()
+
     def model_report(self) -> Mapping[str, Any]:
         """The report of the model this test belongs to."""
         report: Mapping[str, Any] = self.config.stash[SESSION].report(self.path)
@@ -107,6 +122,11 @@ class OutputItem(_Item):
         Raises:
             LayerFailure: It does not.
         """
+        if self.turned_off() is not None:
+            raise LayerFailure(
+                f"{self.layer_name}: a layer's output cannot be turned off; give it a [tolerance], or mark its test "
+                "xfail"
+            )
         report = self.model_report()
         layer = next((la for la in report["layers"] if la["name"] == self.layer_name), None)
         if layer is None:
@@ -130,10 +150,14 @@ class CheckItem(_Item):
         Raises:
             LayerFailure: It does not, or it was not made.
         """
+        reason = self.turned_off()
+        if reason is not None:
+            self.user_properties.append((OFF, [str(self.path), self.layer_name, self.name, reason]))
+            pytest.skip(f"turned off: {reason}")
         for check in self.model_report()["checks"]:
             if (check["layer"], check["check"]) == (self.layer_name, self.name):
                 if check["status"] == "off":
-                    pytest.skip(check["message"])
+                    pytest.skip(f"turned off: {check['message']}")
                 if check["status"] != "pass":
                     raise LayerFailure(text.check_block(check))
                 return

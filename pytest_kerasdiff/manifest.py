@@ -134,6 +134,21 @@ def find(keras_model: Path, given: Path | None, rootdir: Path) -> Manifest:
     return Manifest()
 
 
+def port(given: str | None, stated: Manifest, keras_model: Path) -> str:
+    """Spec of the port: the one given by an option, else the manifest's.
+
+    Raises:
+        RunError: Neither names one.
+    """
+    spec = given or stated.torch
+    if spec is None:
+        raise RunError(
+            "no torch model is named: give --kerasdiff-torch=module:callable, or write torch = "
+            f'"module:callable" into {FILE_NAME} beside {keras_model.name}'
+        )
+    return spec
+
+
 def read(path: Path) -> Manifest:
     """Read a manifest.
 

@@ -6,10 +6,11 @@ pytest's flags, its ini keys, the program's arguments and the README's table all
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_kerasdiff import checklist
 from pytest_kerasdiff.checklist import Switch
 from pytest_kerasdiff.errors import RunError
 
@@ -59,12 +60,14 @@ class Option:
         meaning: One line of help.
         convert: Turns the text given by the user into the value; raises ValueError with the valid values.
         metavar: Placeholder of the value in help texts; empty for a switch.
+        repeats: It may be given several times, in the ini one a line; those of the ini count, too.
     """
 
     name: str
     meaning: str
     convert: Callable[[str], Any]
     metavar: str
+    repeats: bool = False
 
     @property
     def flag(self) -> str:
@@ -172,15 +175,24 @@ OPTIONS: tuple[Option, ...] = (
     Option("inputs", "real probe inputs (`.npy` or `.npz`) instead of generated ones", _path, "PATH"),
     Option("report", "folder that receives report.json", _path, "DIR"),
     Option("trust", "run code stored in the model files", _switch, ""),
+    Option(
+        "off",
+        "turn a check off, with the reason, which the report shows; repeatable, one a line in the ini",
+        _text,
+        "LAYER::CHECK: REASON",
+        repeats=True,
+    ),
 )
 
 
-def resolve(keras_model: str, given: Mapping[str, str | None], folder: Path, program: bool = False) -> Settings:
+def resolve(
+    keras_model: str, given: Mapping[str, str | Sequence[str] | None], folder: Path, program: bool = False
+) -> Settings:
     """Turn texts given by the user into settings.
 
     Args:
         keras_model: Path of the Keras file.
-        given: Text of each option by name; missing or None where it was not given.
+        given: Text of each option by name, texts of one that repeats; missing or None where it was not given.
         folder: Folder that relative paths refer to.
         program: Name options as the program does in error messages, not as pytest does.
 
@@ -189,13 +201,19 @@ def resolve(keras_model: str, given: Mapping[str, str | None], folder: Path, pro
     """
     values: dict[str, Any] = {}
     for option in OPTIONS:
-        text = given.get(option.name)
-        if text is None or text == "":
+        text, flag = given.get(option.name), option.program_flag if program else option.flag
+        if not text:
             continue
-        try:
-            value = option.convert(text)
-        except ValueError as error:
-            flag = option.program_flag if program else option.flag
-            raise RunError(f"{flag}: got {text!r}, expected {error}") from None
-        values[option.name] = (folder / value).resolve() if isinstance(value, Path) else value
+        if isinstance(text, str):
+            value = _converted(option, text, flag)
+            values[option.name] = (folder / value).resolve() if isinstance(value, Path) else value
+        else:  # the one option that repeats has lines of its own language
+            values[option.name] = tuple(checklist.parse_lines(text, flag))
     return Settings(keras_model=(folder / keras_model).resolve(), **values)
+
+
+def _converted(option: Option, text: str, flag: str) -> Any:
+    try:
+        return option.convert(text)
+    except ValueError as error:
+        raise RunError(f"{flag}: got {text!r}, expected {error}") from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pytest_kerasdiff.session import KerasdiffSession
 
 SESSION: pytest.StashKey[KerasdiffSession] = pytest.StashKey()
+OFF = "kerasdiff_off"
+"""User property of a test that a marker has turned off: model, layer, check, reason. It reaches xdist's controller."""
+pytest_plugins = ("pytest_kerasdiff.fixtures",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,16 +33,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("keras_model", "Keras files whose ports are judged, one a line", type="linelist")
     for option in options.OPTIONS:
+        kind: Literal["linelist", "string"] = "linelist" if option.repeats else "string"
+        parser.addini(option.ini, option.meaning, type=kind)
+        action = "append" if option.repeats else "store"
         if option.metavar:
-            group.addoption(option.flag, dest=option.ini, metavar=option.metavar, help=option.meaning)
+            group.addoption(option.flag, dest=option.ini, action=action, metavar=option.metavar, help=option.meaning)
         else:
             group.addoption(option.flag, dest=option.ini, action="store_const", const="true", help=option.meaning)
-        parser.addini(option.ini, option.meaning)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the comparison of every model, unless nothing will be run."""
     config.addinivalue_line("markers", "kerasdiff: a test generated for a layer of a Keras model")
+    config.addinivalue_line(
+        "markers",
+        "kerasdiff_off(reason): turns a check off, added by a conftest.py to its generated test, which is skipped; the "
+        "report lists the check with the reason",
+    )
     given = config.getoption("keras_model")
     models = given or config.getini("keras_model")
     if not models:
@@ -52,13 +63,30 @@ def pytest_configure(config: pytest.Config) -> None:
             config, [options.resolve(m, values, base) for m in models], explicit=bool(given)
         )
         config.stash[SESSION] = made
+        config.pluginmanager.register(_TurnedOff(made))
         made.start()
     except RunError as error:
         _close(config)
         raise pytest.UsageError(str(error)) from None
 
 
-def _value(config: pytest.Config, option: options.Option) -> str | None:
+class _TurnedOff:
+    """Gathers, where the reports are, what markers have turned off."""
+
+    def __init__(self, session: KerasdiffSession) -> None:
+        self._session = session
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Look for the property of a test that was turned off."""
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name == OFF and isinstance(value, list | tuple):
+                path, layer, check, reason = value
+                self._session.turn_off(Path(path), layer, check, reason)
+
+
+def _value(config: pytest.Config, option: options.Option) -> str | list[str] | None:
+    if option.repeats:
+        return [*config.getini(option.ini), *(config.getoption(option.ini) or ())]
     text: str | None = config.getoption(option.ini)
     if text is None:
         text = config.getini(option.ini) or None
@@ -138,6 +166,17 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Name the models, their ports, the precision and the tolerance."""
     session = config.stash.get(SESSION, None)
     return session.header() if session is not None else []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Bring the reports up to date before their summary is printed."""
+    own = session.config.stash.get(SESSION, None)
+    if own is not None:
+        try:
+            own.finish()
+        except RunError as error:
+            print(f"ERROR: {error}", file=sys.stderr)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

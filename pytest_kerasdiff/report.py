@@ -6,12 +6,11 @@ import dataclasses
 import math
 import os
 import platform
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import __version__, audit
+from pytest_kerasdiff import __version__, audit, tally
 from pytest_kerasdiff import manifest as manifest_file
 from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.judge import Judge, LayerVerdict
@@ -45,32 +44,19 @@ def build(
         }
         for position, result in enumerate(verdicts)
     ]
-    states = Counter(layer["status"] for layer in layers)
-    compared = states["pass"] + states["fault"] + states["inherited"]
-    failing = states["fault"] + states["inherited"] + states["unpaired"]
-    failed_checks = [c for c in checks if c.status == "fail"]
+    checked = [dataclasses.asdict(c) for c in checks]
     trace = judge.candidate.trace
     return {
         "schema": SCHEMA,
-        "verdict": "pass" if compared and not failing and not failed_checks else "fail",
+        "verdict": tally.verdict(layers, checked),
         "keras_model": str(file.path),
         "torch": spec,
         "precision": judge.precision,
         "tolerance": settings.tol,
         "layers": layers,
-        "checks": [dataclasses.asdict(c) for c in checks],
+        "checks": checked,
         "repaired": None,
-        "summary": {
-            "layers": len(layers),
-            "passed": states["pass"],
-            "faults": states["fault"],
-            "inherited": states["inherited"],
-            "unpaired": states["unpaired"],
-            "declared": states["declared"],
-            "not_exercised": sum(bool(layer["not_exercised"]) for layer in layers),
-            "checks": len(checks),
-            "checks_failed": len(failed_checks),
-        },
+        "summary": tally.summary(layers, checked),
         "inputs": {
             name: {
                 "layout": layout.describe(),

@@ -1,10 +1,14 @@
-"""The comparisons of one pytest session: started early, waited for once, looked up by the tests."""
+"""The comparisons of one pytest session: started early, waited for once, looked up by the tests.
+
+A model of the ini whose tests are not collected is compared only where a test of the user's asks for its report.
+"""
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import child, listing, manifest, modelfile, supervisor, text
+from pytest_kerasdiff import child, listing, manifest, modelfile, once, supervisor, tally, text
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -60,20 +64,26 @@ class KerasdiffSession:
                 if self.models[path].keras is None:
                     raise  # else the user's code knows the layers: see find_layers
         self._runs: dict[Path, supervisor.Run] = {}
+        self._shared: dict[Path, Path] = {}
         self._reports: dict[Path, Report] = {}
+        self._off: dict[Path, dict[tuple[str, str], str]] = {}
         self._worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
-        self._add_arguments(explicit)
+        self._shows_only = any(getattr(config.option, name, False) for name in _SHOW_ONLY)
+        self._collected = self._add_arguments(explicit)
 
-    def _add_arguments(self, explicit: bool) -> None:
-        """Collect the models as if their files had been named; a model of the ini only where no argument says else."""
+    def _add_arguments(self, explicit: bool) -> set[Path]:
+        """Collect the models as if their files had been named; a model of the ini only where no argument says else.
+
+        Returns:
+            The models whose tests are collected.
+        """
         by_hand = self._config.args_source is pytest.Config.ArgsSource.ARGS
-        if by_hand and not explicit:
-            return
-        named = {argument.split("::")[0] for argument in self._config.args}
         folder = self._config.invocation_params.dir
-        for path in self.models:
-            if not any((folder / name).resolve() == path for name in named):
-                self._config.args.append(str(path))
+        named = {(folder / argument.split("::")[0]).resolve() for argument in self._config.args}
+        if by_hand and not explicit:
+            return {path for path in self.models if any(path.is_relative_to(name) for name in named)}
+        self._config.args += [str(path) for path in self.models if path not in named]
+        return set(self.models)
 
     def manifest(self, path: Path) -> Manifest:
         """The manifest of a model.
@@ -83,23 +93,38 @@ class KerasdiffSession:
         """
         return manifest.find(path, self.models[path].manifest, self._config.rootpath)
 
+    def port(self, path: Path) -> str:
+        """Spec of the port of a model.
+
+        Raises:
+            RunError: Neither an option nor the manifest names it.
+        """
+        return manifest.port(self.models[path].torch, self.manifest(path), path)
+
     # -- running -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start both processes of every model; not in xdist's workers, and not where nothing will be run."""
-        if self._worker is not None:
-            return
+        """Start both processes of every model that is collected; not in xdist's workers, nor where nothing is run."""
         for argument in (str(self._config.invocation_params.dir), str(self._config.rootpath)):
             if argument not in sys.path:
                 sys.path.append(argument)
-        if any(getattr(self._config.option, name, False) for name in _SHOW_ONLY):
-            return
-        for path, settings in self.models.items():
-            self._runs[path] = supervisor.Run(settings, self._config.rootpath)
+        if self._worker is None and not self._shows_only:
+            for path in self.models:
+                if path in self._collected:
+                    self._run(path)
+
+    def _run(self, path: Path) -> supervisor.Run:
+        if path not in self._runs:
+            self._runs[path] = supervisor.Run(self.models[path], self._config.rootpath)
+        return self._runs[path]
 
     def folders(self) -> dict[str, str]:
-        """Folder of each model's run, for xdist's workers."""
-        return {str(path): str(run.folder) for path, run in self._runs.items()}
+        """Folder of each model for xdist's workers: of its run, or the one in which they make it where one asks."""
+        for path in self.models:
+            if path not in self._runs and path not in self._shared:
+                self._shared[path] = Path(tempfile.mkdtemp(prefix="kerasdiff-"))
+        folders = {**self._shared, **{path: run.folder for path, run in self._runs.items()}}
+        return {str(path): str(folder) for path, folder in folders.items()}
 
     def find_layers(self) -> None:
         """Learn the layers of files that do not list them from the reference process; before tests are collected.
@@ -107,7 +132,7 @@ class KerasdiffSession:
         Raises:
             RunError: Keras cannot build the model.
         """
-        for path in self.models.keys() - self.layers.keys():
+        for path in self._collected - self.layers.keys():
             if self._worker is not None:
                 folder = self._worker_folder(path)
                 while folder.is_dir() and not (folder / child.REFERENCE_TRACE).exists():
@@ -116,8 +141,21 @@ class KerasdiffSession:
             elif path in self._runs:
                 entries = self._runs[path].layers()
             else:  # nothing will be run, so that a stale list lets nothing pass untested
-                entries = listing.find(self.models[path], self._config.rootpath, getattr(self._config, "cache", None))
+                entries = self._listed(path)
             self.layers[path] = [modelfile.LayerEntry(*entry) for entry in entries]
+
+    def layers_of(self, path: Path) -> list[modelfile.LayerEntry]:
+        """Every call of every layer of a model, whether its tests are collected or not.
+
+        Raises:
+            RunError: The file does not list them, and Keras cannot build the model.
+        """
+        if path not in self.layers:
+            self.layers[path] = [modelfile.LayerEntry(*entry) for entry in self._listed(path)]
+        return self.layers[path]
+
+    def _listed(self, path: Path) -> list[listing.Entry]:
+        return listing.find(self.models[path], self._config.rootpath, getattr(self._config, "cache", None))
 
     def wait(self, selected: Collection[Path] | None) -> None:
         """Wait for the reports of the models that have tests to run.
@@ -128,14 +166,9 @@ class KerasdiffSession:
         Raises:
             RunError: A run could not be made.
         """
-        for path, run in self._runs.items():
-            if path in self._reports or (selected is not None and path not in selected):
-                continue
-            report = run.wait()
-            self._reports[path] = report
-            folder = self.models[path].report
-            if folder is not None:
-                supervisor.publish(report, folder / self._report_name(path))
+        for path in self._runs:
+            if selected is None or path in selected:
+                self.report(path)
 
     def _report_name(self, path: Path) -> str:
         """Folder of a model's report within the folder asked for: one for each model where there are several."""
@@ -147,22 +180,51 @@ class KerasdiffSession:
         return "-".join(part for part in Path(relative).parts if part not in (os.pardir, os.sep))
 
     def report(self, path: Path) -> Report:
-        """The report of a model.
+        """The report of a model; what has not been compared yet is compared now.
 
         Raises:
-            RunError: It is not there: the run was not made in this session.
+            RunError: The run cannot be made, or is not to be found.
         """
-        if path not in self._reports and self._worker is not None:
-            file = self._worker_folder(path) / child.REPORT
-            if not file.exists():
-                raise RunError(
-                    f"{path}: the report of the controlling pytest process is not at {file}; workers on other "
-                    "hosts cannot read it: run the model's tests on this host"
-                )
-            self._reports[path] = json.loads(file.read_text("utf-8"))
         if path not in self._reports:
-            raise RunError(f"{path}: was not compared in this session")
+            if self._worker is None:
+                self._reports[path] = self._run(path).wait()
+                self._publish(path)
+            else:
+                self._reports[path] = self._of_controller(path)
         return self._reports[path]
+
+    def _of_controller(self, path: Path) -> Report:
+        folder = self._worker_folder(path)
+        if not folder.is_dir():
+            raise RunError(
+                f"{path}: the report of the controlling pytest process is not at {folder / child.REPORT}; workers on "
+                "other hosts cannot read it: run the model's tests on this host"
+            )
+        return once.report(self.models[path], self._config.rootpath, folder)
+
+    def _publish(self, path: Path) -> None:
+        folder = self.models[path].report
+        if folder is not None:
+            supervisor.publish(dict(self._reports[path]), folder / self._report_name(path))
+
+    def turn_off(self, path: Path, layer: str, check: str, reason: str) -> None:
+        """Note that a marker has turned a check off: the report at the end shows it."""
+        self._off.setdefault(path, {})[layer, check] = reason
+
+    def finish(self) -> None:
+        """Take into the reports what only the end knows: which ones workers have made, and what markers turned off.
+
+        Raises:
+            RunError: A report cannot be written.
+        """
+        for path, folder in self._shared.items():
+            if path not in self._reports and (made := once.read(folder)) is not None:
+                self._reports[path] = made
+                self._publish(path)
+        for path, off in self._off.items():
+            if path in self._reports:
+                self._reports[path] = tally.without(self._reports[path], off)
+                self._publish(path)
 
     def _worker_folder(self, path: Path) -> Path:
         assert self._worker is not None
@@ -173,6 +235,9 @@ class KerasdiffSession:
         for run in self._runs.values():
             run.close()
         self._runs.clear()
+        for folder in self._shared.values():
+            shutil.rmtree(folder, ignore_errors=True)
+        self._shared.clear()
 
     # -- words -------------------------------------------------------------------------------------------------------
 

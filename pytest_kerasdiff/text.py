@@ -68,13 +68,13 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
         parts.append(f"{counts['declared']} declared")
     if counts["checks"]:
         parts.append(f"{counts['checks'] - counts['checks_failed']} of {counts['checks']} checks pass")
+    if counts["checks_off"]:
+        parts.append(f"{counts['checks_off']} off")
     verdict = "equivalent" if report["verdict"] == "pass" else "NOT equivalent"
     yield f"{verdict}: {', '.join(parts)}"
     for layer in failing:
         yield f"  {layer['status']:<9} {_title(layer)}  {_short(layer)}"
-    for check in report["checks"]:
-        if check["status"] == "fail":
-            yield f"  {check['check']:<9} {check['layer']}: {check['message']}"
+    yield from _checks(report["checks"])
     if worst is not None:
         name, error = worst
         yield f"  worst passing layer: {name}, {_number(error['max_abs'])} of limit {_number(error['limit'])}"
@@ -93,6 +93,19 @@ def _left_out(layers: Sequence[Layer]) -> Iterator[str]:
         several = "; ".join(f"{name}: {words}" for name, words in found[:3])
         number = sum(bool(layer["not_exercised"]) for layer in layers)
         yield f"  not exercised by these inputs: {_count(number, 'layer')} ({several}{' …' * (len(found) > 3)})"
+
+
+def _checks(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Checks that fail, then those that warn, then those that are off."""
+    for check in checks:
+        if check["status"] == "fail":
+            yield f"  {check['check']:<9} {check['layer']}: {check['message']}"
+    for check in checks:
+        if check["status"] == "pass" and check["cause"]:
+            yield f"  {'warning':<9} {check['layer']}: {check['check']}: {check['message']}"
+    for check in checks:
+        if check["status"] == "off":
+            yield f"  {'off':<9} {check['check']} of {check['layer']}: {check['message']}"
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:

@@ -64,7 +64,8 @@ def option_table() -> str:
     for option in options.OPTIONS:
         value = f" {option.metavar}" if option.metavar else ""
         default = option.default
-        shown = "–" if default is None or default is False else f"{default:g}" if option.name == "tol" else str(default)
+        none = default is False or default in (None, ())
+        shown = "–" if none else f"{default:g}" if option.name == "tol" else str(default)
         cells = (f"`{option.flag}{value}`", f"`{option.program_flag}`", f"`{option.ini}`", shown, option.meaning)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

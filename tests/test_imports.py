@@ -142,11 +142,11 @@ def users_of(library: str) -> set[str]:
 
 def test_each_framework_has_one_home() -> None:
     """The sentences of the design, so that the table itself cannot be widened unnoticed."""
-    assert users_of("pytest") == {"plugin", "session", "items"}
+    assert users_of("pytest") == {"plugin", "session", "items", "fixtures"}
     assert users_of("torch") | users_of("safetensors") == {"candidate/*"}
     assert users_of("keras") | users_of("tf_keras") | users_of("tensorflow") == {"reference/*"}
     assert TABLE["plugin"].own == {"options", "errors"}
-    assert {name for name, row in TABLE.items() if "plugin" in row.own | row.late} == {"items"}
+    assert {name for name, row in TABLE.items() if "plugin" in row.own | row.late} == {"items", "fixtures"}
     assert users_of(BY_NAME) == {"specs", "reference/*"}  # the user's modules; keras or tf_keras
 
 

@@ -296,7 +296,7 @@ def test_without_an_option_nothing_is_imported(tmp_path: Path) -> None:
     done = Done(folder, run_pytest(folder, "-v"))
     assert done.run.returncode == 0
     assert done.outcomes == {"test_own.py::test_own": "PASSED"}
-    allowed = {f"pytest_kerasdiff{m}" for m in ("", ".plugin", ".options", ".errors")}
+    allowed = {f"pytest_kerasdiff{m}" for m in ("", ".plugin", ".options", ".errors", ".checklist", ".fixtures")}
     assert done.modules() <= allowed
     assert "kerasdiff" not in "\n".join(line for line in done.run.stdout.splitlines() if "plugins:" not in line)
 

@@ -121,7 +121,7 @@ def _result(
 ) -> CheckResult:
     switch = switch_of(switches, layer, check)
     if switch is not None and switch.off:
-        return CheckResult(check, layer, "off", "", f"turned off: {switch.off}")
+        return CheckResult(check, layer, "off", "", switch.off)
     outcome = run_it(seen)
     fails = outcome.cause and (not outcome.warns or (switch is not None and switch.fails))
     return CheckResult(check, layer, "fail" if fails else "pass", outcome.cause, outcome.message)
