@@ -17,7 +17,7 @@ from pytest_kerasdiff.trace import Array
 
 _MOSTLY = 0.5
 """Share of equal elements from which an array is the Keras weight with some elements changed, not another weight."""
-_ALIKE = 0.5
+ALIKE = 0.5
 """Correlation under which an array of some size is no version of the Keras weight."""
 _SOME_SIZE = 8
 
@@ -225,7 +225,7 @@ def strange(form: Array, holder: Held) -> tuple[str, str]:
     if value is not None:
         return "weights-not-loaded", f"{holder.where} is {value:g} everywhere, as before loading"
     alike = likeness(port, form)
-    if port.size >= _SOME_SIZE and abs(alike) < _ALIKE:
+    if port.size >= _SOME_SIZE and abs(alike) < ALIKE:
         return "weights-not-loaded", f"{holder.where} holds none of the model's weights, as before loading"
     if alike > 0.999999:
         ours, theirs = (np.asarray(a, np.float64).ravel() for a in (port, form))

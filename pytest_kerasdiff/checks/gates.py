@@ -227,9 +227,11 @@ def _bias_anywhere(name: str, bias: Array, gates: int, constants: Sequence[Held]
     found = _anywhere(name, bias, False, gates, constants)
     if not found.cause:
         return found
+    if bias.ndim == 1:
+        return found._replace(cause="bias-missing")
     rows = [_anywhere(f"{name}[{i}]", row, False, gates, constants) for i, row in enumerate(bias) if np.any(row)]
-    lost = next((row for row in rows if row.cause), found) if bias.ndim == 2 else found
-    return lost._replace(cause="bias-missing") if bias.ndim == 1 or lost is not found else Found("", f"{name} equal")
+    lost = next((row for row in rows if row.cause), None)
+    return Found("", f"{name} equal") if lost is None else lost._replace(cause="bias-missing")
 
 
 def _anywhere(name: str, weight: Array, matrix: bool, gates: int, constants: Sequence[Held]) -> Found:

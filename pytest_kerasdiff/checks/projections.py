@@ -9,7 +9,7 @@ import numpy as np
 from pytest_kerasdiff.checks import explain
 from pytest_kerasdiff.checks.held import COMPUTED, Found, Held
 from pytest_kerasdiff.checks.subject import Subject
-from pytest_kerasdiff.checks.transformations import distance, rounded, same
+from pytest_kerasdiff.checks.transformations import distance, likeness, rounded, same
 from pytest_kerasdiff.trace import Array
 
 _PACKED = ("query", "key", "value")
@@ -25,6 +25,12 @@ def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found]:
         yield _bias(name, weight, constants) if name.endswith("bias") else _kernel(name, weight, subject, constants)
 
 
+def _as_taken(holder: Held) -> list[Array]:
+    """A constant with what it gives along the first axis, both ways where the operation does not say."""
+    ways = {True: [holder.array], False: [holder.array.T], None: [holder.array, holder.array.T]}
+    return ways[holder.takes_rows]
+
+
 def as_rows(name: str, kernel: Array) -> Array:
     """A kernel as torch's linear holds it: (dim, heads, elements) or, of the output, (heads, elements, dim)."""
     if "output" in name:
@@ -35,7 +41,7 @@ def as_rows(name: str, kernel: Array) -> Array:
 def _kernel(name: str, weight: Array, subject: Subject, constants: Sequence[Held]) -> Found:
     wanted = as_rows(name, weight)
     for holder in constants:
-        for port in (holder.array, holder.array.T):
+        for port in _as_taken(holder):
             at = 0 if port.shape == wanted.shape and same(port, wanted) else explain.place_of(wanted, port)
             if at is not None:
                 return _at(name, holder, at, len(wanted))
@@ -61,6 +67,12 @@ def _kernel(name: str, weight: Array, subject: Subject, constants: Sequence[Held
         theirs = explain.of_another_layer(name, weight, subject, holder)
         if theirs is not None and not subject.layer.name.startswith("call"):
             return theirs
+    pieces = [(holder, port) for holder in constants for port in _pieces(holder.array, wanted)]
+    fitting = [(holder, port) for holder, port in pieces if port.shape == wanted.shape]
+    if fitting and all(abs(likeness(port, wanted)) < explain.ALIKE for _, port in fitting):
+        where = ", ".join(dict.fromkeys(holder.where for holder, _ in fitting))
+        words = f"{name}: none of {where} holds it, or any like it, as before loading; use {_remedy(name)}"
+        return Found("weights-not-loaded", words)
     return Found("weights-differ", f"{name}: no constant of the port holds it; use {_remedy(name)}")
 
 
