@@ -44,9 +44,10 @@ class Solved:
 
     @property
     def value(self) -> float:
-        """The epsilon of the channel with the least variance, which is the most accurate one."""
-        at = int(np.argmin(self.high - self.low))
-        return float((self.low[at] + self.high[at]) / 2)
+        """The number with the fewest digits that all channels agree on."""
+        low, high = self.range
+        shortest = (float(f"{(low + high) / 2:.{digits}g}") for digits in range(1, 5))
+        return next((number for number in shortest if low <= number <= high), (low + high) / 2)
 
     def holds(self, epsilon: float) -> bool:
         """Whether the constant may have been computed with this epsilon."""

@@ -143,7 +143,8 @@ def _axes_moved(name: str, weight: Array, holder: Held) -> Found:
         (o for o in itertools.permutations(range(weight.ndim)) if same(weight.transpose(o), holder.array)), None
     )
     how = f"transposed by {order}" if order is not None else "in another order"
-    return Found("dense-transposed", f"{name}: {holder.where} holds the same values, {how}; reshape Keras's as it is")
+    cause = "activation-slope" if "alpha" in name else "dense-transposed"
+    return Found(cause, f"{name}: {holder.where} holds the same values, {how}; reshape Keras's as it is")
 
 
 def _dense_rearranged(name: str, weight: Array, holder: Held, rows: Sequence[int]) -> Found:
@@ -175,7 +176,7 @@ def _dense_rearranged(name: str, weight: Array, holder: Held, rows: Sequence[int
             )
             return Found("conv-kernel-layout", words, "unproven")
     wanted = short if holder.takes_rows is False else f"{short}.T"
-    if same(as_keras.T, weight):
+    if as_keras.T.shape == weight.shape and same(as_keras.T, weight):
         words = f"{name}: {holder.where} is not transposed as {_taker(holder)} takes it; use {wanted}"
     elif same(port, weight):
         words = f"{name}: {holder.where} is Keras's reshaped instead of transposed; use {wanted}"

@@ -15,6 +15,7 @@ from pytest_kerasdiff.trace import CURVE_AT
 
 _OF_SEVERAL_ELEMENTS = ("softmax", "log_softmax", "sparsemax", "glu")
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
+_OTHERS = frozenset({*_RECURRENT, "Resizing", "Concatenate", "Dense"})
 _STATE = ("ZeroPadding", "Cropping", "MaxPooling", "AveragePooling", "Conv", "UpSampling", "GlobalMax", "GlobalAverage")
 
 
@@ -23,7 +24,7 @@ def concerns(class_name: str, config: Mapping[str, Any]) -> bool:
     class_name, own = inside(class_name, config)
     if class_name.startswith("Adaptive"):
         return False
-    states = any(word in class_name for word in _STATE) or class_name in (*_RECURRENT, "Resizing", "Concatenate")
+    states = any(word in class_name for word in _STATE) or class_name in _OTHERS
     return states or activation_of(class_name, own) not in (None, "linear", "prelu")
 
 
@@ -95,8 +96,5 @@ def _function(subject: Subject) -> Stated | None:
     values = (
         f"at {CURVE_AT[at]:.6g} Keras's function gives {expected:.6g}, the port's {got:.6g} [{subject.last.source}]"
     )
-    slope = settings.slope(subject)
-    if slope is not None and slope.cause:
-        return Stated(slope.cause, f"{slope.words}: {values}", True)
-    name = activation_of(subject.layer.class_name, subject.layer.config)
-    return Stated("activation-kind", f"activation: Keras {name}, port {subject.last.op}: {values}", True)
+    own = settings.function(subject)
+    return Stated(own.cause, f"{own.words}; {values}", True)

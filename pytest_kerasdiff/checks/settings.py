@@ -6,44 +6,80 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_kerasdiff.align.kinds import activation_name
+from pytest_kerasdiff.align.kinds import activation_name, activation_of
 from pytest_kerasdiff.checks import explain
 from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.windows import Stated, of_kind
 from pytest_kerasdiff.trace import Operation
 
-_SLOPES = {"leaky_relu": "negative_slope", "elu": "alpha", "hardtanh": "max_val", "celu": "alpha"}
-"""Activations of torch → the argument that states a slope or an upper bound."""
-_DEFAULTS = {"leaky_relu": 0.01, "elu": 1.0, "hardtanh": 1.0, "celu": 1.0}
-_KERAS_SLOPES = {"LeakyReLU": ("negative_slope", "alpha"), "ELU": ("alpha",), "ReLU": ("max_value",)}
+_ARGUMENTS: Mapping[str, Mapping[str, float | None]] = {
+    "leaky_relu": {"negative_slope": 0.01},
+    "elu": {"alpha": 1.0},
+    "celu": {"alpha": 1.0},
+    "hardtanh": {"min_val": -1.0, "max_val": 1.0},
+    "clamp": {"min": None, "max": None},
+    "threshold": {"threshold": None, "value": None},
+}
+"""Activations of torch → the numbers that they state, with torch's defaults."""
+_NUMBERS: Mapping[str, Mapping[str, float | None]] = {
+    "leaky_relu": {"negative_slope": 0.2, "alpha": None},
+    "elu": {"alpha": 1.0},
+    "relu": {"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
+    "threshold": {"theta": 1.0},
+}
+"""Activations of Keras → the numbers that they state, with the defaults of their functions.
+
+Source: keras/src/activations/activations.py; torch.nn.functional.
+"""
+_SAME_KIND = {
+    "leaky_relu": ("leaky_relu",),
+    "elu": ("elu",),
+    "relu": ("relu", "relu6", "clamp", "clamp_min", "clip", "hardtanh", "leaky_relu", "where", "threshold", "mul"),
+    "threshold": ("threshold", "where"),
+}
 _CELLS = {"lstm": "LSTM", "lstm_cell": "LSTM", "gru": "GRU", "gru_cell": "GRU"}
 _RNNS = {"rnn_tanh": "tanh", "rnn_relu": "relu", "rnn_tanh_cell": "tanh", "rnn_relu_cell": "relu"}
 
 
-def slope(subject: Subject) -> Stated | None:
-    """The slope, alpha or bound of an activation, where both sides state one."""
+def function(subject: Subject) -> Stated:
+    """Name the activation functions of both sides, which differ, with the numbers that they state."""
     last, config = subject.last, subject.layer.config
-    if last is None or last.op not in _SLOPES:
-        return None
-    stated = next(
-        (config[n] for n in _KERAS_SLOPES.get(subject.layer.class_name, ()) if config.get(n) is not None), None
-    )
-    if isinstance(stated, Mapping):  # Keras 2 may state a number as an array
-        stated = stated.get("config", {}).get("value") if isinstance(stated.get("config"), Mapping) else None
-    port = last.arguments.get(_SLOPES[last.op], _DEFAULTS[last.op])
-    if not isinstance(stated, int | float) or not isinstance(port, int | float):
-        return None
-    words = f"{_SLOPES[last.op]}: Keras {stated:g}, port {port:g}"
-    if math.isclose(stated, port, rel_tol=1e-6):
-        return Stated("", words)
-    return Stated("activation-slope", f"{words} [{last.source}]; set it to {stated:g}")
+    name = activation_of(subject.layer.class_name, config) or "none"
+    stated = config.get("activation")
+    inner = stated.get("config") if isinstance(stated, Mapping) else None
+    keras = _numbers(inner if isinstance(inner, Mapping) else config, _NUMBERS.get(name, {}))
+    port = _numbers(last.arguments, _ARGUMENTS.get(last.op, {})) if last is not None else {}
+    op = last.op if last is not None else "none"
+    alike = op in _SAME_KIND.get(name, ()) and (name != "relu" or keras not in ({}, {"threshold": 0.0}))
+    cause = "activation-slope" if alike else "activation-kind"
+    return Stated(cause, f"activation: Keras {_called(name, keras)}, port {_called(op, port)}; take Keras's")
+
+
+def _numbers(stated: Mapping[str, Any], defaults: Mapping[str, float | None]) -> dict[str, float]:
+    """The numbers of an activation; Keras 2 may state one as an array."""
+    found = {}
+    for name, default in defaults.items():
+        value = stated.get(name, default)
+        if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
+            value = value["config"].get("value")
+        if isinstance(value, int | float) and not (name in ("negative_slope", "threshold") and value == 0):
+            found[name] = float(value)
+    if "alpha" in found and "negative_slope" in found:  # a file of Keras 2 calls it alpha
+        found["negative_slope"] = found.pop("alpha")
+    return found
+
+
+def _called(name: str, numbers: Mapping[str, float]) -> str:
+    return name + (f"({', '.join(f'{key}={value:g}' for key, value in numbers.items())})" if numbers else "")
 
 
 def softmax(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
     """Whether there is one softmax, and over which axis."""
     found = [step for step in subject.steps if step.op.endswith("softmax")]
     if not found:
-        instead = next((step for step in subject.steps if step.op in ("sigmoid", "softplus", "exp")), None)
+        if any("exp" in step.op for step in subject.steps):
+            return  # written out
+        instead = next((step for step in subject.steps if step.op in ("sigmoid", "softplus")), None)
         words = f"Keras softmax, port {instead.op} [{instead.source}]" if instead else "Keras softmax, port none"
         yield Stated("softmax", f"{words}; add torch.softmax over Keras's axis")
         return

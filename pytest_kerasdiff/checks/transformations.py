@@ -47,7 +47,7 @@ def rearrangement(
     Returns:
         None where it is none of those that ports are known for.
     """
-    orders = sorted(itertools.permutations(range(kernel.ndim)), key=lambda order: _moved(order, right))
+    orders = sorted(itertools.permutations(range(kernel.ndim)), key=lambda order: _moved(order, right, kernel.shape))
     for order in orders:
         turned = kernel.transpose(order)
         if same(turned, port):
@@ -62,14 +62,16 @@ def rearrangement(
     return _flipped(wanted, names, port) or _reordered(wanted, names, port)
 
 
-def _moved(order: Sequence[int], right: Sequence[int]) -> int:
-    return sum(a != b for a, b in zip(order, right, strict=True))
+def _moved(order: Sequence[int], right: Sequence[int], shape: Sequence[int]) -> tuple[int, int]:
+    """How many axes stand elsewhere, and how many of them have but one element."""
+    moved = [a for a, b in zip(order, right, strict=True) if a != b]
+    return len(moved), sum(shape[a] == 1 for a in moved)
 
 
 def _order_in_words(order: Sequence[int], axes: Sequence[str], right: Sequence[int]) -> str:
-    wrong = [(axes[a], axes[b]) for a, b in zip(order, right, strict=True) if a != b]
+    wrong = sorted(a for a, b in zip(order, right, strict=True) if a != b)
     if len(wrong) == 2:
-        return f"{wrong[0][1]} and {wrong[0][0]} exchanged"
+        return f"{axes[wrong[0]]} and {axes[wrong[1]]} exchanged"
     return f"axes in the order ({', '.join(axes[i] for i in order)}) for ({', '.join(axes[i] for i in right)})"
 
 
