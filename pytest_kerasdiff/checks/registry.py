@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from pytest_kerasdiff.checks import (
 from pytest_kerasdiff.checks.subject import CheckResult, Outcome, Subject, Whole
 from pytest_kerasdiff.judge import LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
-from pytest_kerasdiff.trace import Array, Candidate, CandidateTrace, ReferenceTrace
+from pytest_kerasdiff.trace import Array, Candidate, CandidateTrace, Layer, Operation, ReferenceTrace
 
 _SATURATED = 1e-3
 """Derivative under which a change of a weight by 1 % of a typical logit stays under the tolerance."""
@@ -145,7 +145,7 @@ def subject_of(
         layer,
         {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
         trace.operations[main] if main is not None else None,
-        [trace.constants[n] for n in numbers],
+        {n: trace.constants[n] for n in numbers},
         position in alignment.folded or position in alignment.folded.values(),
         trace.operations[last] if last is not None else None,
         [trace.operations[step] for step in sorted(steps)],
@@ -158,7 +158,38 @@ def subject_of(
         [reference.shapes[v] for v in layer.inputs],
         reference.shapes[layer.outputs[0]],
         reference.weights,
+        trace.parameters,
+        _folded_with(reference, alignment, position),
+        [reference.layers[p] for p, other in alignment.computed_with.items() if other == position],
+        list(_feeders(reference, layer)),
+        [alignment.torch_value(v) for v in layer.inputs],
+        trace.shapes,
+        list(_leads(trace, alignment, sorted(steps))),
+        min((float(np.min(reference.values[v])) for v in layer.inputs if np.size(reference.values[v])), default=0.0),
     )
+
+
+def _folded_with(reference: ReferenceTrace, alignment: Alignment, position: int) -> Layer | None:
+    """The layer whose weights are multiplied with those of this one."""
+    pairs = [*alignment.folded.items(), *((b, a) for a, b in alignment.folded.items())]
+    return next((reference.layers[other] for own, other in pairs if own == position), None)
+
+
+def _feeders(reference: ReferenceTrace, layer: Layer) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+    """Layers that give what a layer takes, each with the shape of what itself takes first."""
+    for value in layer.inputs:
+        for other in reference.layers:
+            if value in other.outputs and other.inputs:
+                yield other, reference.shapes[other.inputs[0]]
+
+
+def _leads(trace: CandidateTrace, alignment: Alignment, steps: Sequence[int]) -> Iterator[Operation]:
+    """Operations before a layer's first that only move elements, nearest first."""
+    value = trace.operations[steps[0]].inputs[0] if steps and trace.operations[steps[0]].inputs else None
+    while value is not None and (node := alignment.torch.node(value)) is not None and node.kind in ("move", "identity"):
+        operation = trace.operations[node.owner]
+        yield operation
+        value = operation.inputs[0] if operation.inputs else None
 
 
 def lets_changes_through(activation: str, output: Array) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ class Subject:
         layer: The Keras layer.
         weights: Its weights by name, float32, in Keras's layout.
         operation: The torch operation that stands for it, if there is one.
-        constants: Constants of all torch operations of the layer.
+        constants: Constants of all torch operations of the layer, by their numbers in the trace.
         folded: Its weights are multiplied into another layer's.
         last: The torch operation that gives the layer's output, where it is not the layer's input.
         steps: All torch operations of the layer, in order.
@@ -70,12 +71,20 @@ class Subject:
         taken: Shapes of what the Keras layer takes.
         given: Shape of what the Keras layer gives.
         others: All weights of the Keras model by (layer, weight), to name the one that the port holds instead.
+        port: All parameters and buffers of the port by name.
+        partner: The layer whose weights are multiplied with this one's, where it is folded.
+        absorbed: Layers that have no value of their own in the port, and are computed with this one.
+        feeders: Keras layers that give what this one takes, each with the shape that itself takes, in order.
+        sources: Torch values that are what the layer takes, in order; None where there is none.
+        shapes: Shapes of the torch program's values.
+        leads: Torch operations before the layer's own that only move elements, nearest first.
+        least: Smallest element that the Keras layer takes.
     """
 
     layer: Layer
     weights: Mapping[str, Array]
     operation: Operation | None
-    constants: Sequence[ConstantData]
+    constants: Mapping[int, ConstantData]
     folded: bool
     last: Operation | None = None
     steps: Sequence[Operation] = ()
@@ -86,6 +95,14 @@ class Subject:
     taken: Sequence[tuple[int, ...]] = ()
     given: tuple[int, ...] = ()
     others: Mapping[tuple[str, str], Array] = dataclasses.field(default_factory=dict)
+    port: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    partner: Layer | None = None
+    absorbed: Sequence[Layer] = ()
+    feeders: Sequence[tuple[Layer, tuple[int, ...]]] = ()
+    sources: Sequence[int | None] = ()
+    shapes: Mapping[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    leads: Sequence[Operation] = ()
+    least: float = -math.inf
 
     @property
     def is_wrong(self) -> bool:

@@ -1,0 +1,74 @@
+"""Tables of embeddings: rows that no probe input names are compared too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pytest_kerasdiff.checks.held import Found, Held
+from pytest_kerasdiff.checks.transformations import distance, order_along, rounded
+from pytest_kerasdiff.trace import Array
+
+_MOSTLY = 0.5
+"""Share of equal rows from which a table of another length is Keras's with some rows changed."""
+
+
+def compare(name: str, weight: Array, constants: Sequence[Held], nearest: Sequence[tuple[Held, Array]]) -> Found:
+    """Say how a table differs from Keras's that no constant equals.
+
+    Args:
+        name: Name of the weight.
+        weight: Keras's table, (rows, elements).
+        constants: What the layer's operations hold.
+        nearest: Those of the same shape.
+    """
+    if not nearest:
+        return _within_another(name, weight, constants)
+    holder, _ = min(nearest, key=lambda pair: float(np.mean(pair[0].array.reshape(weight.shape) != weight)))
+    port, where = holder.array.reshape(weight.shape), holder.where
+    if kind := rounded(weight, port):
+        words = f"{name}: {where} is Keras's after rounding to {kind}; load the file's float32 weights"
+        return Found("weights-rounded", words, "always")
+    order = order_along(weight, port, 0)
+    if order is not None:
+        moved = [row for row, own in enumerate(order) if row != own]
+        shifts = {(own - row) % len(order) for row, own in enumerate(order)}
+        how = f"shifted by {_shift(shifts.pop(), len(order))}" if len(shifts) == 1 else f"at other places: {moved[:6]}"
+        return Found(
+            "embedding-row", f"{name}: the rows of {where} are Keras's, {how}; copy the table as it is", "always"
+        )
+    wrong = (port != weight).any(axis=1)
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance(port, weight))), weight.shape))
+    return Found(
+        "embedding-row" if wrong.sum() < len(weight) else "weights-differ",
+        f"{name}: {int(wrong.sum())} of {len(weight)} rows of {where} differ (first {int(np.argmax(wrong))}), most at "
+        f"{at}: got {port[at]:.6g}, expected {weight[at]:.6g}; copy the table as it is",
+        "always",
+    )
+
+
+def _shift(rows: int, of: int) -> int:
+    return -rows if rows <= of // 2 else of - rows
+
+
+def _within_another(name: str, weight: Array, constants: Sequence[Held]) -> Found:
+    """Compare rows with those of a table of another length, which may hold others beside them."""
+    best = (-1, 0, "")
+    for table in constants:
+        port = table.array
+        if port.ndim != 2 or port.shape[1:] != weight.shape[1:]:
+            continue
+        for row in (0, len(weight) // 2):
+            for at in np.flatnonzero((port == weight[row]).all(1)):
+                offset = int(at) - row
+                low, high = max(0, offset), min(len(port), offset + len(weight))
+                equal = int((port[low:high] == weight[low - offset : high - offset]).all(1).sum())
+                best = max(best, (equal, offset, table.where))
+    equal, offset, where = best
+    if equal == len(weight):
+        return Found("", f"{name} equal, from row {offset} of {where}")
+    if equal < _MOSTLY * len(weight):
+        return Found("weights-differ", f"{name}: no constant of the port holds this table", "wrong")
+    words = f"{name}: {len(weight) - equal} of {len(weight)} rows are missing in {where} or differ there"
+    return Found("embedding-row", words, "always")
