@@ -63,8 +63,9 @@ def _slots(subject: Subject, own: Mapping[str, Array], filled: Mapping[str, Held
 
 
 def _left_out(name: str, weight: Array) -> Found:
-    if constant_of(weight) == _WITHOUT.get(name):
-        return Found("", f"{name} is {constant_of(weight):g} everywhere, and left out")
+    neutral = _WITHOUT.get(name)
+    if neutral is not None and constant_of(weight) == neutral:
+        return Found("", f"{name} is {neutral:g} everywhere, and left out")
     cause = "bn-scale-center" if name in _WITHOUT else "bn-stats-not-loaded"
     return Found(cause, f"{name}: the port's normalisation has none; give it Keras's {name}")
 
