@@ -217,6 +217,8 @@ class KerasdiffSession:
         Raises:
             RunError: A report cannot be written.
         """
+        if self._worker is not None:
+            return  # it has seen a part of the tests
         for path, folder in self._shared.items():
             if path not in self._reports and (made := once.read(folder)) is not None:
                 self._reports[path] = made

@@ -13,7 +13,7 @@ from pytest_kerasdiff import readable, tally
 from pytest_kerasdiff.checklist import OF_A_LAYER, OF_THE_MODEL
 from tests import helpers
 from tests.helpers import Report
-from tests.test_plugin import FAKE_ENGINE, Done, run_fake
+from tests.test_plugin import FAKE_ENGINE, Done, fake_weights, run_fake
 
 ALL = {
     *("kerasdiff_model", "kerasdiff", "torch_model", "keras_config", "layer_pairs", "assert_equivalent"),
@@ -320,6 +320,21 @@ def test_the_configs_of_layers_are_read_without_keras(fake: Path) -> None:
     assert "UnknownNameError: there is no layer 'conv2d'; did you mean conv2d_3?" in done.run.stdout
 
 
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "workers"])
+def test_the_layers_of_a_file_of_weights_are_those_that_keras_lists(fake: Path, workers: tuple[str, ...]) -> None:
+    (fake / "net.json").write_text((fake / "model.json").read_text("utf-8"))
+    fake_weights(fake)
+    (fake / "pytest.ini").write_text(INI.replace("model.h5", "weights.h5") + "kerasdiff_keras = builders:build\n")
+    own(
+        fake,
+        "keras_config: assert keras_config.layer('dense').config['units'] == 4",
+        "kerasdiff: assert kerasdiff.passes",
+    )
+    done = run_fake(fake, "test_own.py", *workers)
+    assert outcomes(done) == ["PASSED"] * 2, done.run.stdout
+    assert done.engine("list") == done.engine("start") == ["weights.h5"]
+
+
 # -- assertions ------------------------------------------------------------------------------------------------------
 
 
@@ -427,4 +442,4 @@ def test_fixtures_are_listed_with_what_they_are(fake: Path) -> None:
         assert lines[at + 1].startswith("    ")
         assert "no docstring" not in lines[at + 1]
     text = " ".join(done.stdout.split())
-    assert "Asserts the check eps: the epsilons of both normalisations are equal. Call it with a layer's name" in text
+    assert f"Asserts the check eps: {OF_A_LAYER['eps']}. Call it with a layer's name" in text

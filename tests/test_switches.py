@@ -25,7 +25,7 @@ NUMBER = len(helpers.tiny_checks())
 PORT = f"""{helpers.TINY_PORT}
 
 def near(path):
-    return Tiny(path, eps=1.001e-3).eval()
+    return Tiny(path, eps=1.0001e-3).eval()
 """
 
 
