@@ -74,6 +74,10 @@ def tiny_checks() -> list[tuple[str, str]]:
     return [*of_layers, *((MODEL, check) for check in registry.of_model(Manifest()))]
 
 
+TINY_WRONG = {("conv2d_3", "hyper"), ("dense", "hyper"), (MODEL, "outputs"), (MODEL, "decisions")}
+"""Checks that fail in the port `wrong` of the tiny model."""
+
+
 def tiny_weights() -> Weights:
     """Weights of the tiny model, none of them a default."""
     draw = np.random.default_rng(7)

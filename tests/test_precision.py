@@ -27,7 +27,7 @@ class Pool(nn.Module):
     def __init__(self, pool=F.max_pool3d, single=False):
         super().__init__()
         self.pool, self.single = pool, single
-        self.weight = nn.Parameter(torch.ones(1, dtype=torch.float32))
+        self.register_buffer("unit", torch.ones(1, dtype=torch.float32))
 
     def forward(self, x):
         if self.single and x.dtype is not torch.float32:
