@@ -61,6 +61,7 @@ class TestFormulas:
             [step("var", (0,), 1), add(1, 2, Constant(0)), step("sqrt", (2,), 3)],
             [step("var", (0,), 1), add(1, 2, 1e-3), step("view", (2,), 3), step("sqrt", (3,), 4)],
             [step("std", (0,), 1), step("square", (1,), 2), add(2, 3, 1e-3), step("sqrt", (3,), 4)],
+            [step("var", (0,), 1), step("clamp", (1,), 2, min=0), add(2, 3, 1e-3), step("rsqrt", (3,), 4)],
         ],
     )
     def test_right_ways_to_write_it(self, steps: list[Operation]) -> None:
@@ -103,6 +104,15 @@ class TestFormulas:
     def test_unit_normalisation_adds_none(self) -> None:
         steps = [step("linalg_vector_norm", (0,), 1), step("clamp_min", (1,), 2, min=1e-12), step("div", (0, 2), 3)]
         assert eps.check(norm(*steps, kind="UnitNormalization", epsilon=1e-12)).cause == ""
+
+    def test_a_sum_takes_as_many_epsilons_as_it_has_terms(self) -> None:
+        steps = [step("square", (0,), 1), step("sum", (1,), 2), add(2, 3, 6e-3), step("sqrt", (3,), 4)]
+        assert eps.check(norm(*steps)).cause == ""
+
+    def test_two_normalisations_in_one_layer_say_nothing(self) -> None:
+        steps = [step("batch_norm", eps=1e-5), step("layer_norm", (1,), 2, eps=1e-3), step("mul", (2,), 3, other=2)]
+        assert eps.check(norm(*steps)).cause == ""
+        assert eps.check(norm(*steps[:1], steps[2])).cause == "eps"
 
     def test_what_is_not_known_is_left_to_the_activations(self) -> None:
         for steps in ([], [step("my_op", (0,), 1), step("sqrt", (1,), 2)], [step("mul", (0,), 1, other=2)]):

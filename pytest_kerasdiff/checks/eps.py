@@ -31,6 +31,7 @@ _MOVES = (
 )
 _PLAIN = _ADDS.union(*(names.split() for names in (_MEANS, _ARITHMETIC, _CLIPPINGS, _MOVES)))
 """Operations that, before a root, hide no epsilon of their own."""
+_SUMS = frozenset({"sum", "linalg_vector_norm", "norm", "dot", "matmul", "bmm", "mm", "einsum"})
 _ROOTS = frozenset({"sqrt", "rsqrt", "std", "std_mean", "linalg_vector_norm", "norm"})
 Number = tuple[float, Operation]
 
@@ -71,12 +72,16 @@ def _remedy(operation: Operation, keras: float) -> str:
 def _stated(subject: Subject) -> Number | None:
     """The argument of an operation that normalises."""
     own = [subject.operation] if subject.operation is not None else []
-    for operation in [*own, *subject.steps]:
-        if operation.op == "rms_norm" and operation.arguments.get("eps") is None:
-            return _FLOAT32_EPS, operation
-        if operation.op.endswith("_norm") and operation.arguments.get("eps") is not None:
-            return float(operation.arguments["eps"]), operation
-    return None
+    if not any(map(_normalises, own)):
+        own = [step for step in subject.steps if _normalises(step)]
+    if len(own) != 1:
+        return None
+    stated = own[0].arguments.get("eps")
+    return (_FLOAT32_EPS if stated is None else float(stated)), own[0]
+
+
+def _normalises(operation: Operation) -> bool:
+    return operation.op.endswith("_norm") and (operation.op == "rms_norm" or "eps" in operation.arguments)
 
 
 def _written(keras: float, subject: Subject) -> Outcome | None:
@@ -93,7 +98,8 @@ def _written(keras: float, subject: Subject) -> Outcome | None:
     for root in roots:
         near = producers.get(root.inputs[0])
         number = _number(near, subject.constants) if near is not None else None
-        if number is not None and root.op in ("sqrt", "rsqrt", "pow", "float_power"):
+        sums = any(step.op in _SUMS for step in before[id(root)])  # then it may be the number of terms times as much
+        if number is not None and not sums and root.op in ("sqrt", "rsqrt", "pow", "float_power"):
             return _compared(keras, number[0], f" [{number[1].source}]; add {keras:g} there")
     bare = [root for root in roots if not added[id(root)] and all(step.op in _PLAIN for step in before[id(root)])]
     if not roots or len(bare) < len(roots) or keras == 0:

@@ -165,8 +165,12 @@ def subject_of(
         [alignment.torch_value(v) for v in layer.inputs],
         trace.shapes,
         list(_leads(trace, alignment, sorted(steps))),
-        min((float(np.min(reference.values[v])) for v in layer.inputs if np.size(reference.values[v])), default=0.0),
+        _least(reference, layer) if "MaxPooling" in layer.class_name else 0.0,
     )
+
+
+def _least(reference: ReferenceTrace, layer: Layer) -> float:
+    return min((float(np.min(a)) for v in layer.inputs if np.size(a := reference.values[v])), default=0.0)
 
 
 def _folded_with(reference: ReferenceTrace, alignment: Alignment, position: int) -> Layer | None:

@@ -44,10 +44,10 @@ def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found] | No
 
 def by_hand(found: Iterable[Found]) -> Iterator[Found]:
     """What is known of a normalisation that is written out: a constant may be computed from several of its weights."""
-    sure = ("weights-rounded", "weights-of-other-layer", "weights-swapped", "weights-not-loaded")
+    sure = ("weights-of-other-layer", "weights-swapped", "weights-not-loaded")
     for one in found:
-        nowhere = "no constant" in one.words
-        yield one if one.cause in sure or nowhere else Found("", one.words if not one.cause else "")
+        said = not one.cause or one.cause in sure or one.fails == "always" or "no constant" in one.words
+        yield one if said else Found("", f"{one.words.partition(':')[0]} held in another form")
 
 
 def _slots(subject: Subject, own: Mapping[str, Array], filled: Mapping[str, Held]) -> Iterator[Found]:

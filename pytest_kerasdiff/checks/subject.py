@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
@@ -78,7 +77,7 @@ class Subject:
         sources: Torch values that are what the layer takes, in order; None where there is none.
         shapes: Shapes of the torch program's values.
         leads: Torch operations before the layer's own that only move elements, nearest first.
-        least: Smallest element that the Keras layer takes.
+        least: Smallest element that a maximum pooling of Keras takes.
     """
 
     layer: Layer
@@ -102,7 +101,7 @@ class Subject:
     sources: Sequence[int | None] = ()
     shapes: Mapping[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     leads: Sequence[Operation] = ()
-    least: float = -math.inf
+    least: float = 0.0
 
     @property
     def is_wrong(self) -> bool:
