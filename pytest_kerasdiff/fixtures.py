@@ -231,8 +231,54 @@ def _demand_inference(training: Sequence[str]) -> None:
         raise AssertionError(f"in training mode: {text.shortened(training)}; call .eval() on the port")
 
 
+def _preprocessing(name: str, load: Load) -> Assert:
+    def assert_it(keras: Any = None, torch: Any = None, raw: Any = None, layout: Sequence[int] | None = None) -> None:
+        __tracebackhide__ = True
+        if keras is None and torch is None and raw is None:
+            _demand([load().check(name)])
+        elif callable(keras) and callable(torch) and raw is not None:
+            _demand_equal_tensors(keras, torch, raw, layout)
+        else:
+            raise TypeError(f"assert_{name}: expected two functions and an array of raw samples, samples first")
+
+    return assert_it
+
+
+def _demand_equal_tensors(keras: Any, torch: Any, raw: Any, layout: Sequence[int] | None) -> None:
+    import numpy as np
+
+    from pytest_kerasdiff import preprocess
+    from pytest_kerasdiff.checks import preprocessing
+    from pytest_kerasdiff.checks.subject import Preprocessed
+    from pytest_kerasdiff.manifest import Preprocess
+    from pytest_kerasdiff.options import TOL
+
+    __tracebackhide__ = True
+    samples, stated = np.asarray(raw), Preprocess(_name(keras), _name(torch))
+    try:
+        expected = preprocess.call(keras, samples, samples.ndim - 1, stated.keras)
+        given = preprocess.call(torch, samples, samples.ndim - 1, stated.torch)
+    except RunError as error:
+        raise AssertionError(str(error)) from None
+    # As the comparison takes them: images are given to torch with channels first.
+    order = tuple(layout) if layout is not None else (0, 3, 1, 2) if expected.ndim == 4 else tuple(range(expected.ndim))
+    pair = Preprocessed(preprocess.in_keras_layout(given, order), expected, order)
+    found = preprocessing.judge(pair, stated, TOL)
+    if found.cause:
+        raise AssertionError(f"preprocessing: {found.message}")
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", function))
+
+
 _OWN: dict[str, tuple[Callable[[str, Load], Assert], str]] = {
     "eval_mode": (_eval_mode, "without arguments, or with a torch module, of which no part may be in training mode"),
+    "preprocessing": (
+        _preprocessing,
+        "without arguments for the functions of the manifest, or with two functions and raw samples: "
+        "assert_preprocessing(keras, torch, raw), where raw is an array with the samples first",
+    ),
 }
 """Checks that also take something of the user's: what makes the assertion, and how it is called."""
 

@@ -14,6 +14,9 @@ from pytest_kerasdiff import checklist
 from pytest_kerasdiff.checklist import Switch
 from pytest_kerasdiff.errors import RunError
 
+TOL = 1e-5
+"""The tolerance where none is given."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
@@ -25,7 +28,7 @@ class Settings:
     weights: Path | None = None
     manifest: Path | None = None
     write_manifest: Path | None = None
-    tol: float = 1e-5
+    tol: float = TOL
     precision: str = "float64"
     batch: int = 2
     seed: int = 0

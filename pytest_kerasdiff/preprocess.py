@@ -84,18 +84,32 @@ def apply(stated: Manifest, side: Literal["keras", "torch"], samples: Array, ran
     """
     assert stated.preprocess is not None
     spec, option = getattr(stated.preprocess, side), f"{stated.path}: [preprocess] {side}"
-    function = specs.load(spec, option)
-    results = [_of_one(function, sample, rank, f"{option}: {spec}") for sample in samples]
+    return call(specs.load(spec, option), samples, rank, f"{option}: {spec}")
+
+
+def call(function: Callable[[Any], Any], samples: Array, rank: int, where: str) -> Prepared:
+    """What a function makes of the raw samples; see ``apply``.
+
+    Args:
+        function: The user's.
+        samples: (samples, …).
+        rank: Number of axes of one sample as the model takes it.
+        where: Who names the function, and how, for messages.
+
+    Raises:
+        RunError: It raises, gives no array, or gives another one each time.
+    """
+    results = [_of_one(function, sample, rank, where) for sample in samples]
     shapes = sorted({result.shape for result in results})
     if len(shapes) > 1:
         raise RunError(
-            f"{option}: {spec} gives tensors of several shapes for samples of shape {samples.shape[1:]}: "
+            f"{where} gives tensors of several shapes for samples of shape {samples.shape[1:]}: "
             f"{shapes[0]}, {shapes[1]}; leave random crops out"
         )
-    again = _of_one(function, samples[0], rank, f"{option}: {spec}")
+    again = _of_one(function, samples[0], rank, where)
     if again.shape != results[0].shape or not np.array_equal(again, results[0], equal_nan=True):
         raise RunError(
-            f"{option}: {spec} gives something else for the same sample the second time; leave random augmentation out"
+            f"{where} gives something else for the same sample the second time; leave random augmentation out"
         )
     return np.stack(results)
 

@@ -434,6 +434,36 @@ def test_the_mode_of_a_module_of_ones_own(fake: Path) -> None:
 # -- what pytest shows -----------------------------------------------------------------------------------------------
 
 
+def test_preprocessing_functions_of_ones_own(fake: Path) -> None:
+    (fake / "prepare.py").write_text(
+        "import numpy as np\n"
+        "raw = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), dtype=np.uint8)\n"
+        "def keras(x): return x[..., ::-1].astype('float32')\n"
+        "def torch(x): return keras(x).transpose(2, 0, 1)\n"
+        "def divided(x): return torch(x) / 255\n"
+        "def rgb(x): return x.astype('float32').transpose(2, 0, 1)\n"
+        "def raises(x): raise ValueError('no')\n"
+    )
+    ask = "assert_preprocessing: import prepare as p; assert_preprocessing"
+    own(
+        fake,
+        f"{ask}(p.keras, p.torch, p.raw)",
+        f"{ask}(p.keras, p.keras, p.raw, layout=(0, 1, 2, 3))",
+        f"{ask}(p.keras, p.divided, p.raw)",
+        f"{ask}(p.keras, p.rgb, p.raw)",
+        f"{ask}(p.keras, p.raises, p.raw)",
+        f"{ask}(p.keras)",
+    )
+    done = run_fake(fake, "test_own.py", "-p", "no:cacheprovider")
+    assert outcomes(done) == ["PASSED", "PASSED", "FAILED", "FAILED", "FAILED", "FAILED"]
+    assert "AssertionError: preprocessing: the port divides by 255 and Keras does not" in done.run.stdout
+    assert "AssertionError: preprocessing: the port has the channels in RGB order" in done.run.stdout or (
+        "channels" in done.run.stdout
+    )
+    assert "AssertionError: raises raised ValueError on a numpy array of shape (6, 5, 3), uint8" in done.run.stdout
+    assert "TypeError: assert_preprocessing: expected two functions and an array of raw samples" in done.run.stdout
+
+
 def test_fixtures_are_listed_with_what_they_are(fake: Path) -> None:
     done: subprocess.CompletedProcess[str] = run_fake(fake, "--fixtures").run
     lines = done.stdout.splitlines()
