@@ -51,7 +51,11 @@ def by_hand(found: Iterable[Found]) -> Iterator[Found]:
 
 
 def _slots(subject: Subject, own: Mapping[str, Array], filled: Mapping[str, Held]) -> Iterator[Found]:
+    trains = bool(subject.operation is not None and subject.operation.arguments.get("training"))
     for argument, names in _SLOTS.items():
+        if trains and argument.startswith("running"):
+            yield Found("", f"{argument} plays no part in training mode")
+            continue
         name = next((n for n in names if n in own), None)
         holder = filled.get(argument)
         if name is not None and holder is None:
