@@ -272,6 +272,11 @@ class TestNormalisation:
             True,
         )
 
+    def test_training_mode_is_no_matter_of_weights(self) -> None:
+        made = self.norm(*self.four(moving_mean=np.zeros(4, np.float32)))
+        operation = dataclasses.replace(made.steps[0], arguments={**made.steps[0].arguments, "training": True})
+        assert found(dataclasses.replace(made, operation=operation, steps=[operation]))[0] == ""
+
     def test_written_by_hand(self) -> None:
         gamma, beta = FOUR["gamma"], FOUR["beta"]
         made = subject("LayerNormalization", {"gamma": gamma, "beta": beta}, gamma, beta, wrong=True)
@@ -309,6 +314,7 @@ class TestFolded:
         cause, message = found(self.folded(torch_layout(KERNEL) * 2))
         assert (cause, "the activations are compared" in message) == ("", True)
         assert found(dataclasses.replace(self.folded(KERNEL), partner=None))[0] == ""
+        assert "where the product is compared" in found(dataclasses.replace(self.folded(KERNEL), constants={}))[1]
 
 
 class TestRecurrent:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from pytest_kerasdiff.align.weights import fingerprint
-from pytest_kerasdiff.checks import transformations
+from pytest_kerasdiff.checks import strangers, transformations
 from pytest_kerasdiff.checks.forms import Kernel
 from pytest_kerasdiff.checks.held import Fails, Found, Held
 from pytest_kerasdiff.checks.subject import Subject
-from pytest_kerasdiff.checks.transformations import constant_of, distance, likeness, rounded, same
+from pytest_kerasdiff.checks.transformations import rounded, same
 from pytest_kerasdiff.trace import Array
 
 _MOSTLY = 0.5
 """Share of equal elements from which an array is the Keras weight with some elements changed, not another weight."""
-ALIKE = 0.5
-"""Correlation under which an array of some size is no version of the Keras weight."""
-_SOME_SIZE = 8
 
 
 def flattened(subject: Subject) -> tuple[int, ...]:
@@ -104,17 +101,7 @@ def _changed(name: str, nearest: Sequence[tuple[Held, Array]]) -> Found | None:
         return None
     if fingerprint(best.array) == fingerprint(chosen):
         return None  # the same elements, some in other places
-    return Found("weights-differ", f"{name}: {how_much(chosen, best)}; load the file's weights", "always")
-
-
-def how_much(form: Array, holder: Held) -> str:
-    """How many elements of a constant differ from what it should hold, where most, and by how much."""
-    port = holder.array.reshape(form.shape)
-    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance(port, form))), form.shape))
-    return (
-        f"{int((port != form).sum())} of {form.size} elements of {holder.where} differ, most at {at}: got "
-        f"{port[at]:.6g}, expected {form[at]:.6g}"
-    )
+    return Found("weights-differ", f"{name}: {strangers.how_much(chosen, best)}; load the file's weights", "always")
 
 
 def _rearranged(name: str, weight: Array, kernel: Kernel, holder: Held, rows: Sequence[int]) -> Found | None:
@@ -201,7 +188,7 @@ def other_content(
     """The weight of another layer, an initial value, or anything else that is not the Keras weight."""
     sure: Fails = "unproven" if kernel is not None else "wrong"
     for holder in candidates:
-        theirs = of_another_layer(name, weight, subject, holder)
+        theirs = strangers.of_another_layer(name, weight, subject, holder)
         if theirs is not None:
             return theirs._replace(fails=sure)
     if not candidates:
@@ -213,52 +200,7 @@ def other_content(
     if kernel is None and not np.any(weight) and not np.any(holder.array):
         return Found("", f"{name} equal")
     form = next((form for own, form in nearest if own is holder), None)
-    cause, words = strange(weight if form is None else form, holder)
+    cause, words = strangers.strange(weight if form is None else form, holder)
     if cause == "weights-not-loaded" and name.rpartition("/")[2] == "bias" and not np.any(holder.array):
         cause = "bias-missing"
     return Found(cause, f"{name}: {words}; load the file's weights", sure)
-
-
-def strange(form: Array, holder: Held) -> tuple[str, str]:
-    """(cause, words) for an array that is of none of the Keras model's weights."""
-    port = holder.array
-    value = constant_of(port)
-    if value is not None:
-        return "weights-not-loaded", f"{holder.where} is {value:g} everywhere, as before loading"
-    alike = likeness(port, form)
-    if port.size >= _SOME_SIZE and abs(alike) < ALIKE:
-        return "weights-not-loaded", f"{holder.where} holds none of the model's weights, as before loading"
-    if alike > 0.999999:
-        ours, theirs = (np.asarray(a, np.float64).ravel() for a in (port, form))
-        factor = float(ours @ theirs) / float(theirs @ theirs)
-        return "weights-differ", f"{holder.where} is about {factor:.6g} times Keras's"
-    return "weights-differ", how_much(form, holder)
-
-
-def of_another_layer(name: str, weight: Array, subject: Subject, holder: Held) -> Found | None:
-    """The weight of another layer that a constant holds."""
-    mark = fingerprint(holder.array)
-    if mark is None:
-        return None
-    for layer, other in _with_content(subject, mark, holder.array.size):
-        elsewhere = _who_holds(subject, weight, holder.where)
-        if elsewhere:
-            words = f"{name}: {holder.where} holds {layer}'s {other}, and {elsewhere} holds this one; exchange them"
-            return Found("weights-swapped", words)
-        return Found("weights-of-other-layer", f"{name}: {holder.where} holds {layer}'s {other}; load this layer's own")
-    return None
-
-
-def _with_content(subject: Subject, mark: int, size: int) -> Iterator[tuple[str, str]]:
-    own = subject.layer.weight_owner
-    for (layer, other), array in subject.others.items():
-        if layer != own and array.size == size and fingerprint(array) == mark:
-            yield layer, other
-
-
-def _who_holds(subject: Subject, weight: Array, but: str) -> str:
-    mark = fingerprint(weight)
-    if mark is None:
-        return ""
-    arrays = ((n, a) for n, a in subject.port.items() if n != but and a.size == weight.size and a.dtype.kind == "f")
-    return next((n for n, a in arrays if fingerprint(a) == mark), "")

@@ -24,7 +24,10 @@ def check(subject: Subject) -> Outcome:
     if made is None:
         return Outcome("", _LEFT)
     other = subject.partner.name if subject.partner is not None else ""
-    for holder in held(subject):
+    constants = held(subject)
+    if not constants:
+        return Outcome("", f"folded into what computes {other}, where the product is compared")
+    for holder in constants:
         for form in made:
             if holder.array.size == form.size and _equal(holder.array.astype(np.float64), form):
                 return Outcome("", f"the product with {other}'s is {holder.where}, to 8 float32 roundings")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pytest_kerasdiff.checks import explain
+from pytest_kerasdiff.checks import explain, strangers
 from pytest_kerasdiff.checks.held import COMPUTED, Found, Held
 from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.transformations import distance, likeness, rounded, same
@@ -64,12 +64,12 @@ def _kernel(name: str, weight: Array, subject: Subject, constants: Sequence[Held
     if changed is not None:
         return changed
     for holder in constants:
-        theirs = explain.of_another_layer(name, weight, subject, holder)
+        theirs = strangers.of_another_layer(name, weight, subject, holder)
         if theirs is not None and not subject.layer.name.startswith("call"):
             return theirs
     pieces = [(holder, port) for holder in constants for port in _pieces(holder.array, wanted)]
     fitting = [(holder, port) for holder, port in pieces if port.shape == wanted.shape]
-    if fitting and all(abs(likeness(port, wanted)) < explain.ALIKE for _, port in fitting):
+    if fitting and all(abs(likeness(port, wanted)) < strangers.ALIKE for _, port in fitting):
         where = ", ".join(dict.fromkeys(holder.where for holder, _ in fitting))
         words = f"{name}: none of {where} holds it, or any like it, as before loading; use {_remedy(name)}"
         return Found("weights-not-loaded", words)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pytest_kerasdiff.align.kinds import inside
 from pytest_kerasdiff.align.weights import fingerprint
-from pytest_kerasdiff.checks import explain
+from pytest_kerasdiff.checks import strangers
 from pytest_kerasdiff.checks.held import Found, Held
 from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.transformations import constant_of, rounded, same
@@ -51,7 +51,11 @@ def by_hand(found: Iterable[Found]) -> Iterator[Found]:
 
 
 def _slots(subject: Subject, own: Mapping[str, Array], filled: Mapping[str, Held]) -> Iterator[Found]:
+    trains = bool(subject.operation is not None and subject.operation.arguments.get("training"))
     for argument, names in _SLOTS.items():
+        if trains and argument.startswith("running"):
+            yield Found("", f"{argument} plays no part in training mode")
+            continue
         name = next((n for n in names if n in own), None)
         holder = filled.get(argument)
         if name is not None and holder is None:
@@ -131,15 +135,15 @@ def _other(name: str, holder: Held, weight: Array, subject: Subject) -> Found:
     if name.startswith("moving") and value == (0.0 if name == "moving_mean" else 1.0):
         words = f"{name}: {holder.where} is {value:g} everywhere, as before loading; load the file's statistics"
         return Found("bn-stats-not-loaded", words)
-    theirs = explain.of_another_layer(name, weight, subject, holder)
+    theirs = strangers.of_another_layer(name, weight, subject, holder)
     if theirs is not None:
         return theirs
     port = holder.array.reshape(weight.shape) if holder.array.size == weight.size else holder.array
     equal = float(np.mean(port == weight))
     if equal >= 0.5 and value is None and constant_of(weight) is None:
-        words = f"{name}: {explain.how_much(weight, holder)}; load the file's weights"
+        words = f"{name}: {strangers.how_much(weight, holder)}; load the file's weights"
         return Found("weights-differ", words, "always")
     if weight.ndim > 1 and fingerprint(port) == fingerprint(weight):
         return Found("weights-differ", f"{name}: {holder.where} holds the same values in another order of axes")
-    cause, words = explain.strange(weight, holder)
+    cause, words = strangers.strange(weight, holder)
     return Found(cause, f"{name}: {words}; load the file's weights")
