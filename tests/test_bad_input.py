@@ -272,7 +272,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Compared:
 
 #: Name of each manifest → its text, and words of the line.
 MANIFESTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "unknown_key": ("layer = 3\n", ("unknown_key.toml: unknown key 'layer'", "known: checks, declared, inputs, layers")),
+    "unknown_key": (
+        "layer = 3\n",
+        ("unknown_key.toml: unknown key 'layer'", "known: checks, declared, inputs, layers"),
+    ),
     "not_toml": ("[layers\n", ("not_toml.toml: not TOML",)),
     "layers_not_a_table": ("layers = 3\n", ("[layers] must be a table",)),
     "layout_no_permutation": ("[inputs]\nlayout = [0, 1, 1, 2]\n", ("[inputs] layout", "a permutation of 0 … 3")),

@@ -13,8 +13,10 @@ from pytest_kerasdiff.checks import decisions, eval_mode, loaded, no_grad, outpu
 from pytest_kerasdiff.checks.gather import as_keras
 from pytest_kerasdiff.checks.subject import Whole
 from pytest_kerasdiff.facts import PortFacts
+from pytest_kerasdiff.judge import LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.trace import Array, Value
+from pytest_kerasdiff.verdict import failed
 from tests.toys import ToyCandidate, ToyReference
 
 RANDOM = np.random.default_rng(0)
@@ -80,6 +82,15 @@ class TestEvalMode:
         assert eval_mode.check(whole(alone=wrong)).cause == "batch-dependent"
         as_keras_does = [(0, X[:1] * 1.1, X[:1], X[:1] * 1.1)]
         assert eval_mode.check(whole(alone=as_keras_does)).cause == ""
+
+    def test_a_group_normalisation_written_as_one_of_the_batch(self) -> None:
+        port = ToyCandidate(X)
+        port.returns(port.op("norm", "batch_norm", lambda x: np.maximum(x, 0), Value(0), training=True))
+        alone = [(0, X[:1], X[:1], X[:1])]
+        assert eval_mode.check(whole(candidate=port.trace, alone=alone)).cause == ""
+        assert eval_mode.check(whole(candidate=port.trace)).cause == "train-mode"  # nothing proves it
+        at_fault = [LayerVerdict(isolated=failed("shape"))]
+        assert eval_mode.check(whole(candidate=port.trace, alone=alone, verdicts=at_fault)).cause == "train-mode"
 
     def test_a_batch_of_one_size(self) -> None:
         facts = PortFacts(again=[X], alone_error="RuntimeError: shape")

@@ -20,16 +20,10 @@ _DROPOUTS = frozenset(
 
 def check(whole: Whole) -> Outcome:
     """Fail where something is in training mode, two runs differ, or an answer depends on its batch."""
-    facts, operations = whole.facts, whole.candidate.operations
+    facts = whole.facts
     if facts.training:
         return Outcome("train-mode", f"in training mode: {shortened(facts.training)}; call .eval() on the port")
-    for operation in operations:
-        if operation.op.endswith("batch_norm") and operation.arguments.get("training"):
-            return Outcome(
-                "train-mode",
-                f"{operation.name} [{operation.source}] normalises with the statistics of the batch; call .eval(), and "
-                "keep running statistics",
-            )
+    for operation in whole.candidate.operations:
         if operation.op in _DROPOUTS and _rate(operation) and operation.arguments.get("train"):
             return Outcome(
                 "train-mode",
@@ -42,7 +36,24 @@ def check(whole: Whole) -> Outcome:
     for number, (before, after) in enumerate(zip(whole.first, facts.again, strict=False)):
         if before is not None and (much := _difference(after, before, tolerance)):
             return Outcome("nondeterministic", f"two runs on the same input differ in output {number} by {much}")
-    return _alone(whole, tolerance)
+    found = _alone(whole, tolerance)
+    return _of_the_batch(whole, proved=not found.cause and bool(whole.alone)) or found
+
+
+def _of_the_batch(whole: Whole, proved: bool) -> Outcome | None:
+    """A normalisation with the statistics of its input, unless samples alone prove that it takes each sample apart.
+
+    A group normalisation can be written as a batch normalisation of the groups.
+    """
+    right = all(v.isolated is None or v.isolated.passes for v in whole.verdicts)
+    for operation in whole.candidate.operations:
+        if operation.op.endswith("batch_norm") and operation.arguments.get("training") and not (proved and right):
+            return Outcome(
+                "train-mode",
+                f"{operation.name} [{operation.source}] normalises with the statistics of the batch; call .eval(), and "
+                "keep running statistics",
+            )
+    return None
 
 
 def _rate(operation: Operation) -> bool:
