@@ -25,11 +25,24 @@ def both(
     """
     layer = reference.layers[position]
     node, value = alignment.keras.node(layer.outputs[0]), alignment.pairs.get(layer.outputs[0])
-    if layer.name not in reference.curves or node is None or node.kind != "act" or value is None:
+    if layer.name not in reference.curves or node is None or value is None:
         return None
-    source = alignment.inside.get(node.operands[0], alignment.torch_value(node.operands[0]))
+    if node.kind == "act":
+        source = alignment.inside.get(node.operands[0], alignment.torch_value(node.operands[0]))
+    else:
+        source = _before_activation(candidate, alignment, position, value) if node.kind in _PRODUCTS else None
     port = None if source is None else _curve(candidate, alignment, source, value)
     return None if port is None else (port, reference.curves[layer.name])
+
+
+def _before_activation(candidate: Candidate, alignment: Alignment, position: int, value: int) -> int | None:
+    """What the port's product gives, where activations alone follow it; Keras has none there."""
+    main = alignment.main.get(position)
+    source = candidate.trace.operations[main].outputs[0] if main is not None else None
+    if source is None or not alignment.torch.is_ancestor(source, value):
+        return None
+    after = [n for v in alignment.torch.between([source], value) if (n := alignment.torch.node(v)) is not None]
+    return source if after and {node.kind for node in after} <= {"act", "identity"} else None
 
 
 def _curve(candidate: Candidate, alignment: Alignment, source: int, value: int) -> Array | None:
@@ -59,6 +72,7 @@ def _run(candidate: Candidate, source: int, value: int, array: Array) -> Array |
     return found.ravel() if found.size == array.size else None
 
 
+_PRODUCTS = frozenset({"conv", "linear"})
 _PLAIN = frozenset({"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "mish", "softplus", "hardswish"})
 _CLIPS = frozenset({"hardtanh", "clamp", "clamp_min", "clamp_max", "clip", "hardsigmoid"})
 _ARITHMETIC = frozenset({"affine", "add", "sub", "mul", "div"})

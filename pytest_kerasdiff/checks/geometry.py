@@ -102,7 +102,8 @@ def of_keras(
         if layer.class_name.startswith("ZeroPadding"):
             more = border_of(layer.config, dimensions)
             pads = [(a + c, b + d) for (a, b), (c, d) in zip(pads, more, strict=True)]
-    return Window(window, stride, dilation, tuple(pads), spatial(given, config))
+    places = spatial(given, config)  # none where a global pooling has removed the axes
+    return Window(window, stride, dilation, tuple(pads), places if len(places) == dimensions else (1,) * dimensions)
 
 
 def border_of(config: Mapping[str, Any], dimensions: int) -> tuple[Pair, ...]:

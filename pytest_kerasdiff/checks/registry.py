@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,7 +124,12 @@ def _result(
     switch = switch_of(switches, layer, check)
     if switch is not None and switch.off:
         return CheckResult(check, layer, "off", "", switch.off)
-    outcome = run_it(seen)
+    try:
+        outcome = run_it(seen)
+    except Exception as error:  # a fault of this check must not take the other verdicts away
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        outcome = Outcome("internal", f"this check could not be made; please report it: {reason}")
     fails = outcome.cause and (not outcome.warns or (switch is not None and switch.fails))
     return CheckResult(check, layer, "fail" if fails else "pass", outcome.cause, outcome.message)
 

@@ -64,7 +64,39 @@ class Steps(nn.Module):
         return self.head(self.norm(x))
 
 
+def positive(k: Any) -> Any:
+    x = inputs = k.Input((4,))
+    x = k.layers.Dense(5, activation="softplus", name="first")(x)
+    return k.Model(inputs, k.layers.Dense(2, name="head")(x))
+
+
+def all_positive(model: Any) -> None:
+    kernel, bias = model.get_layer("head").get_weights()
+    model.get_layer("head").set_weights([abs(kernel), abs(bias)])
+
+
+class Positive(nn.Module):
+    """What the last layer gives is above 0, so that a rectifier behind it changes nothing."""
+
+    def __init__(self, w: Weights, last: Any = lambda x: x) -> None:
+        super().__init__()
+        self.first, self.head, self.last = dense(w["first"]), dense(w["head"]), last
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(self.head(F.softplus(self.first(x))))
+
+
 CASES = [
+    Case(
+        "hidden_rectifier",
+        positive,
+        Positive,
+        {
+            "relu": wrong(lambda w: Positive(w, F.relu), "", "head:hyper"),
+            "clamp": wrong(lambda w: Positive(w, lambda x: x.clamp(min=0)), "", "head:hyper"),
+        },
+        prepare=all_positive,
+    ),
     Case(
         "hidden_text",
         text,

@@ -198,6 +198,19 @@ CASES = [
         },
     ),
     Case(
+        "global_pooling2d_windows",
+        whole,
+        lambda w: Whole(w, both=lambda x: (F.max_pool2d(x, (6, 3)).flatten(1), F.avg_pool2d(x, (6, 3)).flatten(1))),
+        {
+            "window": wrong(
+                lambda w: Whole(
+                    w, both=lambda x: (F.max_pool2d(x, (5, 3), 6).flatten(1), F.avg_pool2d(x, (6, 3)).flatten(1))
+                ),
+                "most",
+            ),
+        },
+    ),
+    Case(
         "global_pooling2d_nhwc",
         whole,
         WholeNhwc,
