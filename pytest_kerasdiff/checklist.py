@@ -19,7 +19,7 @@ OF_THE_MODEL = {
     "loaded": "no torch parameter is left at its initial values, unmatched or shared by mistake; all weights are used",
     "shapes": "both sides have the same output shapes, layer by layer",
     "counts": "both sides have as many weights, or what explains the difference is known",
-    "eval_mode": "nothing is in training mode, two runs are equal, an answer does not depend on its batch",
+    "eval_mode": "no module that heeds it is in training mode, two runs are equal, no answer depends on its batch",
     "frozen": "no parameter requires a gradient (a warning), and inference changes no parameter and no buffer",
     "no_grad": "inference tracks no gradient (a warning, with the memory held)",
     "preprocessing": "the two preprocessing functions give equal tensors for the same raw input",

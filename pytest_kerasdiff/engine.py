@@ -107,8 +107,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     judge = _best(reference, fed, names, arrays, stated, settings)
     stated.check_names([layer.name for layer in reference.layers], judge.candidate.trace.parameters)
     switches = [*stated.switches, *settings.off]
-    made = [(la.name, check) for la in reference.layers for check in registry.of_layer(la.class_name, la.config)]
-    if misspelt := checklist.unknown(switches, [*made, *((checklist.MODEL, c) for c in registry.of_model(stated))]):
+    if misspelt := checklist.unknown(switches, registry.made(reference.layers, stated)):
         raise misspelt
     surplus = len(judge.candidate.trace.outputs) - len(reference.outputs)
     if surplus > 0:

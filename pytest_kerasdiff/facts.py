@@ -29,8 +29,8 @@ class PortFacts:
         ran_in: Precision of the runs below: float32 where the port's own code cannot be run again in float64.
         first: Outputs of a run in it; empty where that is the recorded one.
         again: Outputs of another run on the same inputs.
-        alone: Outputs of the first and of the last sample, each in a batch of its own.
-        alone_error: Why a sample alone gives none.
+        alone: Outputs of the first and of the last sample, each in a batch of its own, and of a batch of one more.
+        alone_error: Why another batch gives none.
         takes_other_batches: False for an archive, whose batch size may be a part of it.
         momentum: Momentum of each BatchNorm module, by path.
         dropout: Rate of each dropout module, by path.

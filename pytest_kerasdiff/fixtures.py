@@ -235,7 +235,13 @@ def _preprocessing(name: str, load: Load) -> Assert:
     def assert_it(keras: Any = None, torch: Any = None, raw: Any = None, layout: Sequence[int] | None = None) -> None:
         __tracebackhide__ = True
         if keras is None and torch is None and raw is None:
-            _demand([load().check(name)])
+            report = load()
+            if not any(c.check == name for c in report.checks):
+                raise AssertionError(
+                    f"assert_{name}: the manifest has no [preprocess]; name both functions there, or call it with "
+                    "(keras_function, torch_function, raw)"
+                )
+            _demand([report.check(name)])
         elif callable(keras) and callable(torch) and raw is not None:
             _demand_equal_tensors(keras, torch, raw, layout)
         else:

@@ -110,7 +110,7 @@ class _Item(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where pytest says the test is."""
-        return self.path, None, f"{self.layer_name}: {self.name}"
+        return self.path, 0, f"{self.layer_name}: {self.name}"  # pytest wants a line where it skips by a mark
 
 
 class OutputItem(_Item):
@@ -141,6 +141,11 @@ class OutputItem(_Item):
             raise LayerFailure(text.layer_block(layer))
 
 
+def _skipped(reason: str) -> BaseException:
+    """A skip that pytest places at the test, not here."""
+    return pytest.skip.Exception(f"turned off: {reason}", _use_item_location=True)
+
+
 class CheckItem(_Item):
     """One check of one layer, or of the model."""
 
@@ -153,11 +158,11 @@ class CheckItem(_Item):
         reason = self.turned_off()
         if reason is not None:
             self.user_properties.append((OFF, [str(self.path), self.layer_name, self.name, reason]))
-            pytest.skip(f"turned off: {reason}")
+            raise _skipped(reason)
         for check in self.model_report()["checks"]:
             if (check["layer"], check["check"]) == (self.layer_name, self.name):
                 if check["status"] == "off":
-                    pytest.skip(f"turned off: {check['message']}")
+                    raise _skipped(check["message"])
                 if check["status"] != "pass":
                     raise LayerFailure(text.check_block(check))
                 return

@@ -119,6 +119,8 @@ def _of_one(function: Callable[[Any], Any], sample: Array, rank: int, where: str
         result = function(sample.copy())
     except (Exception, SystemExit) as first:
         try:
+            if sample.ndim < rank:
+                raise
             result = function(sample[None].copy())
         except (Exception, SystemExit):
             reason = (str(first).strip().splitlines() or [""])[0][:300]

@@ -5,6 +5,7 @@ A model of the ini whose tests are not collected is compared only where a test o
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -16,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import child, listing, manifest, modelfile, once, supervisor, tally, text
+from pytest_kerasdiff import checklist, child, listing, manifest, modelfile, once, supervisor, tally, text
+from pytest_kerasdiff.checks import registry
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -49,7 +51,7 @@ class KerasdiffSession:
             explicit: The models were named on the command line, not in the ini.
 
         Raises:
-            RunError: A model file cannot be read, or is named twice.
+            RunError: A model file or a manifest cannot be read, or a model is named twice.
         """
         self._config = config
         self.models = {s.keras_model: s for s in settings}
@@ -63,6 +65,10 @@ class KerasdiffSession:
             except RunError:
                 if self.models[path].keras is None:
                     raise  # else the user's code knows the layers: see find_layers
+        self._manifests = {
+            path: manifest.find(path, own.manifest, config.rootpath) for path, own in self.models.items()
+        }
+        self._spread_switches()
         self._runs: dict[Path, supervisor.Run] = {}
         self._shared: dict[Path, Path] = {}
         self._reports: dict[Path, Report] = {}
@@ -85,13 +91,27 @@ class KerasdiffSession:
         self._config.args += [str(path) for path in self.models if path not in named]
         return set(self.models)
 
-    def manifest(self, path: Path) -> Manifest:
-        """The manifest of a model.
+    def _spread_switches(self) -> None:
+        """Give each model those of the switches that speak of it; one that speaks of none was misspelt.
 
         Raises:
-            RunError: It is not valid.
+            RunError: There is such a one.
         """
-        return manifest.find(path, self.models[path].manifest, self._config.rootpath)
+        if len(self.models) < 2 or self.layers.keys() != self.models.keys():
+            return  # the engine knows the layers, and says so
+        made = {path: registry.made(self.layers[path], self._manifests[path]) for path in self.models}
+        for own in self.models.values():
+            if (
+                misspelt := checklist.unknown(own.off, [pair for pairs in made.values() for pair in pairs])
+            ) is not None:
+                raise misspelt
+        for path, own in list(self.models.items()):
+            off = tuple(s for s in own.off if any(s.matches(layer, check) for layer, check in made[path]))
+            self.models[path] = dataclasses.replace(own, off=off)
+
+    def manifest(self, path: Path) -> Manifest:
+        """The manifest of a model."""
+        return self._manifests[path]
 
     def port(self, path: Path) -> str:
         """Spec of the port of a model.

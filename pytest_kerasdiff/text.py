@@ -48,8 +48,8 @@ def layer_block(layer: Layer) -> str:
 
 
 def check_block(check: Mapping[str, Any]) -> str:
-    """Why a check fails."""
-    return f"{check['layer']}: {check['check']}\n  {check['message']}"
+    """Why a check fails, in one line: pytest's short summary shows the first one."""
+    return f"{check['layer']}: {check['check']}: {check['message']}"
 
 
 def summary(report: Mapping[str, Any]) -> Iterator[str]:

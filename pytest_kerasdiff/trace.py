@@ -66,8 +66,8 @@ class ReferenceTrace:
         notes: What a reader of the report must know, such as a changed dtype policy.
         curves: What the activation function of a layer makes of ``CURVE_AT``, by the layer's report name.
         deployed: The model's outputs in float32, as it is deployed.
-        alone: The model's outputs for the first and for the last probe input, each in a batch of its own; empty where
-            the model takes batches of one size only.
+        alone: The model's outputs for the first and for the last probe input, each in a batch of its own, and for all
+            of them with the first one once more; empty where the model takes batches of one size only.
         preprocessed: What the user's Keras-side preprocessing makes of the raw samples, (samples, …); None where the
             manifest names none.
     """

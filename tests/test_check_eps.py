@@ -220,3 +220,28 @@ def test_a_folded_kernel(kind: str, port: float, cause: str) -> None:
     found = eps.check(dataclasses.replace(made, layer=norm_layer))
     assert found.cause == cause
     assert not cause or f"Keras 0.001, port {port:g}: p0 is kernel · gamma / sqrt" in found.message
+
+
+@pytest.mark.parametrize(
+    "form", ["sqrt(variance) + eps", "gamma / (sqrt(variance) + eps)", "1 / (sqrt(variance) + eps)"]
+)
+def test_an_epsilon_added_to_the_root_in_a_constant(form: str) -> None:
+    variance, gamma = np.array([0.01, 0.5, 2.0], np.float32), np.array([1.5, -0.5, 2.0], np.float32)
+    root = np.sqrt(variance) + np.float32(1e-3)
+    constant = {"s": root, "g": gamma / root, "1": 1 / root}[form[0]]
+    cause, message, _ = eps.check(batch_norm(variance, gamma, constant, epsilon=1e-3))
+    assert cause == "eps"
+    assert message.startswith(f"Keras 0.001 under the root, port 0.001 added outside the root: p0 is {form}")
+
+
+@pytest.mark.parametrize(
+    ("added", "stated", "cause"), [(1e-3, 0.0, ""), (1e-5, 0.0, "eps"), (1e-3, 1e-3, "eps"), (0, 1e-3, "")]
+)
+def test_an_epsilon_added_to_the_variance_beforehand(added: float, stated: float, cause: str) -> None:
+    variance = np.array([0.01, 0.5, 2.0], np.float32)
+    steps = [step("batch_norm", (0,), 1, running_var=Constant(0), eps=stated)]
+    made = subject(
+        "BatchNormalization", {"moving_variance": variance}, variance + np.float32(added), config={"epsilon": 1e-3},
+        steps=steps,
+    )  # fmt: skip
+    assert eps.check(made).cause == cause

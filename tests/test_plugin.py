@@ -374,6 +374,39 @@ def test_x_stops_at_the_first_layer_at_fault_and_lf_runs_it_again(fake: Path) ->
     assert again.engine("wait") == ["net.h5"]
 
 
+def test_a_mistake_in_a_manifest_is_one_line(fake: Path) -> None:
+    (fake / "kerasdiff.toml").write_text('[checks]\n"dense::weigths" = { off = "why" }\n')
+    done = run_fake(fake, *MODELS)
+    assert done.run.returncode == 4
+    (line,) = helpers.errors(done.run.stderr.splitlines())
+    assert "there is no check 'weigths'" in line
+
+
+def test_a_skip_mark_of_the_users_skips(fake: Path) -> None:
+    (fake / "conftest.py").write_text(
+        "import pytest\n\n\ndef pytest_collection_modifyitems(items):\n"
+        "    for item in items:\n        if item.name == 'eps':\n"
+        "            item.add_marker(pytest.mark.skip(reason='known'))\n"
+    )
+    done = run_fake(fake, "--keras-model=model.h5", "-rs")
+    assert done.run.returncode == 0, done.run.stdout
+    assert done.outcomes["model.h5::batch_normalization::eps"] == "SKIPPED"
+
+
+def test_a_switch_of_the_command_line_may_speak_of_one_of_several_models(fake: Path) -> None:
+    (fake / "wrong" / "net.h5").unlink()
+    two = helpers.tiny_config()["config"]["layers"][:2]
+    helpers.write_keras(fake / "wrong" / "net.h5", helpers.functional(two, "conv2d_3"), helpers.tiny_weights())
+    off = "--kerasdiff-off=batch_normalization::eps: why"
+    done = run_fake(fake, *MODELS, off)
+    assert helpers.errors(done.run.stderr.splitlines()) == []
+    asked = {name: settings["off"] for what, name, settings in done.asked() if what == "start"}
+    assert [len(asked[name]) for name in ("model.h5", "net.h5")] == [1, 0]
+    none = run_fake(fake, *MODELS, "--kerasdiff-off=batch_norm::eps: why")
+    assert none.run.returncode == 4
+    assert "batch_norm::eps: no such check is made" in none.run.stderr
+
+
 def test_a_model_outside_rootdir(fake: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     outside = helpers.write_tiny(tmp_path_factory.mktemp("elsewhere") / "net.h5")
     options = (f"--keras-model={outside}", "--kerasdiff-torch=port:wrong")

@@ -145,7 +145,9 @@ def decode(moved: npt.NDArray[np.int64], axes: Axes, fresh: Callable[[], str]) -
     Returns:
         The output's axes; None where the output is not an arrangement of axes (a shuffle, a gather).
     """
-    base = int(moved.flat[0]) if moved.size else 0
+    if not moved.size:
+        return None
+    base = int(moved.flat[0])
     lines = [
         moved[tuple(slice(None) if d == axis else 0 for d in range(moved.ndim))] - base for axis in range(moved.ndim)
     ]

@@ -157,6 +157,8 @@ def kind(operation: Operation) -> tuple[str, str]:
         return ("matmul", "") if _KINDS[op][0] == "linear" else _KINDS[op]
     if op.startswith(("conv",)) and arguments.get("transposed"):
         return "conv", "transpose"
+    if op in ("cat", "concat", "concatenate") and len(operation.inputs) == 1 and operation.constants:
+        return "pad", ""  # joined with a constant, which are the zeros of a border
     if op in _KINDS:
         found = _KINDS[op]
         if found == ("conv", "") and (_groups(arguments) or 1) > 1:

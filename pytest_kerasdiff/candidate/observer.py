@@ -216,13 +216,15 @@ def _run(call: Call, arrays: Sequence[Array], device: torch.device, precision: t
 def _again_and_alone(
     call: Call, arrays: Sequence[Array], device: torch.device, precision: torch.dtype
 ) -> dict[str, Any]:
-    """Run the same inputs once more, and the first and the last sample each in a batch of its own."""
+    """Run the same inputs once more, the first and the last sample each in a batch of its own, and a larger batch."""
     found: dict[str, Any] = {"again": _run(call, arrays, device, precision)}
     batch = len(arrays[0])
     if batch < 2 or any(len(a) != batch for a in arrays):
         return found
     try:
-        found["alone"] = [_run(call, [a[i : i + 1] for a in arrays], device, precision) for i in (0, batch - 1)]
+        batches = [[a[i : i + 1] for a in arrays] for i in (0, batch - 1)]
+        batches.append([np.concatenate([a, a[:1]]) for a in arrays])
+        found["alone"] = [_run(call, others, device, precision) for others in batches]
     except Exception as error:
         found["alone_error"] = _reason(error)
     return found

@@ -76,6 +76,8 @@ class Recording:
         self._calls: Counter[str] = Counter()
         self.casts: list[str] = []
         self.reached: list[tuple[str, str]] = []
+        # A forward pass in training mode changes them.
+        self._buffers = {name: tensor.detach().clone() for name, tensor in model.named_buffers()}
         names: dict[int, str] = {}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             names.setdefault(id(tensor), name)
@@ -245,9 +247,7 @@ class Recording:
         names = self._names()
         operations = tuple(self._as_operation(name, *step) for name, step in zip(names, self._steps, strict=True))
         constants = {i: ConstantData(_constant_array(t), self._origins[i]) for i, t in self._constants.items()}
-        parameters = {
-            name: _constant_array(t) for name, t in [*self._model.named_parameters(), *self._model.named_buffers()]
-        }
+        parameters = {name: _constant_array(t) for name, t in [*self._model.named_parameters(), *self._buffers.items()]}
         trace = CandidateTrace(
             operations,
             tuple(inputs),

@@ -77,7 +77,22 @@ def _stated(subject: Subject) -> Number | None:
     if len(own) != 1:
         return None
     stated = own[0].arguments.get("eps")
-    return (_FLOAT32_EPS if stated is None else float(stated)), own[0]
+    return (_FLOAT32_EPS if stated is None else float(stated) + _in_variance(subject, own[0])), own[0]
+
+
+def _in_variance(subject: Subject, operation: Operation) -> float:
+    """What the port has added to the running variance before it hands it over, the same in every channel."""
+    variance = next((a for n, a in subject.weights.items() if n.endswith("moving_variance")), None)
+    taken = operation.arguments.get("running_var")
+    if variance is None or not isinstance(taken, Constant) or taken.index not in subject.constants:
+        return 0.0
+    port = subject.constants[taken.index].array.astype(np.float64).ravel()
+    if port.size != variance.size:
+        return 0.0
+    added, rounding = port - variance.astype(np.float64).ravel(), 2.0**-23 * np.abs(port)
+    found = epsilons.Solved(added - rounding, added + rounding, "", "")
+    low, high = found.range
+    return found.value if 0 < low <= high else 0.0
 
 
 def _normalises(operation: Operation) -> bool:
@@ -172,6 +187,13 @@ def _first(step: Operation, reached: set[int]) -> bool:
 def _solved(keras: float, subject: Subject) -> Outcome | None:
     """The epsilon in constants that were computed from the running variance."""
     found: Sequence[epsilons.Solved] = epsilons.solve(subject)
+    added = epsilons.outside(subject) if not found else None
+    if added is not None:
+        return Outcome(
+            "eps",
+            f"Keras {keras:g} under the root, port {added.value:.4g} added outside the root: {added.where} is "
+            f"{added.form}; compute it with the root of variance + {keras:g}",
+        )
     if not found:
         return None
     for one in found:

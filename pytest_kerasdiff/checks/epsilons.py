@@ -98,6 +98,35 @@ def _forms(constant: Floats, gamma: Floats) -> Iterator[tuple[str, Floats]]:
         yield "sqrt(variance + eps)", np.where(constant > 0, constant**2, np.nan)
 
 
+def outside(subject: Subject) -> Solved | None:
+    """An epsilon that was added to the root of the running variance, in a constant; None where there is none."""
+    own = {name.rpartition("/")[2]: array.astype(np.float64).ravel() for name, array in subject.weights.items()}
+    variance = own.get("moving_variance")
+    if variance is None or subject.folded or not _differ(variance):
+        return None
+    gamma, root = own.get("gamma", np.ones_like(variance)), np.sqrt(variance)
+    for holder in held(subject):
+        constant = holder.array.astype(np.float64).ravel()
+        if constant.size != variance.size:
+            continue
+        with np.errstate(all="ignore"):
+            ratio = gamma / constant
+            forms = {
+                "sqrt(variance) + eps": np.where(constant > 0, constant, np.nan),
+                "gamma / (sqrt(variance) + eps)": np.where((gamma != 0) & (ratio > 0), ratio, np.nan),
+                "1 / (sqrt(variance) + eps)": np.where(constant > 0, 1 / constant, np.nan),
+            }
+        for form, sums in forms.items():
+            known = np.isfinite(sums)
+            if np.count_nonzero(known) < 2 or not _differ(variance[known]):
+                continue
+            epsilon, error = sums[known] - root[known], _ROUNDINGS * sums[known]
+            low, high = epsilon - error, epsilon + error
+            if low.max() <= high.min() and low.max() > 0 and high.min() <= _LARGEST:
+                return Solved(low, high, holder.where, form)
+    return None
+
+
 def _solve(sums: Floats, variance: Floats, where: str, form: str) -> Solved | None:
     """Bounds of each channel's epsilon; None where the channels do not agree on one.
 

@@ -65,23 +65,25 @@ def _alone(whole: Whole, tolerance: float) -> Outcome:
     facts, everything = whole.facts, "nothing is in training mode, two runs are equal"
     if facts.alone_error:
         if facts.takes_other_batches and not whole.fixed_batch:
-            return Outcome("batch-dependent", f"the port cannot run a batch of 1: {facts.alone_error}")
+            return Outcome("batch-dependent", f"the port cannot run a batch of another size: {facts.alone_error}")
         return Outcome("", f"{everything}; batches of another size are not meant to run")
     for number, alone, together, keras in whole.alone:
         much = _difference(alone, together, tolerance)
         if much and (keras is None or _difference(alone, keras, _AS_KERAS)):
             return Outcome(
                 "batch-dependent",
-                f"output {number} of a sample alone differs from that in the batch by {much}: the answer depends on "
-                "what else is in the batch",
+                f"output {number} of a sample in another batch (alone, or with one more) differs by {much}: the answer "
+                "depends on what else is in the batch",
             )
-    return Outcome("", f"{everything}, a sample alone gives what it gives in the batch" if whole.alone else everything)
+    return Outcome(
+        "", f"{everything}, a sample gives the same in batches of other sizes" if whole.alone else everything
+    )
 
 
 def _difference(got: Array, expected: Array, tolerance: float) -> str:
     """How much two arrays differ, in words; empty where they do not."""
     if got.shape != expected.shape:
-        return f"shape ({got.shape}, in the batch {expected.shape})"
+        return f"shape ({got.shape}, before {expected.shape})"
     with np.errstate(invalid="ignore"):
         distance = np.abs(np.subtract(got, expected, dtype=np.result_type(got, expected, np.float64)))
     same = (got == expected) | ((got != got) & (expected != expected))

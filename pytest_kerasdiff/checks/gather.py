@@ -14,6 +14,9 @@ from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.trace import Array, ReferenceTrace
 
+_LARGER = 2
+"""Position of the batch of one more among those of ``PortFacts.alone``."""
+
 
 def whole(
     reference: ReferenceTrace, judge: Judge, facts: PortFacts, stated: Manifest, tol: float, fixed_batch: bool,
@@ -63,15 +66,19 @@ def _preprocessed(reference: ReferenceTrace, judge: Judge, prepared: preprocess.
 def _alone(
     reference: ReferenceTrace, facts: PortFacts, first: Sequence[Array | None], order: Sequence[int]
 ) -> Iterator[tuple[int, Array, Array, Array | None]]:
-    for sample, (row, outputs) in enumerate(zip((0, -1), facts.alone, strict=False)):
+    rows = (slice(0, 1), slice(-1, None), slice(None))
+    for sample, (place, outputs) in enumerate(zip(rows, facts.alone, strict=False)):
         for number, i in enumerate(order):
             together = first[i] if i < len(first) else None
             if together is None or i >= len(outputs) or together.ndim == 0:
                 continue
-            keras = reference.alone[sample][number] if sample < len(reference.alone) else None
-            alone = outputs[i] if keras is None else as_keras(outputs[i], keras)
-            rows = together[row:][:1]
-            yield number, alone, rows if keras is None else as_keras(rows, keras), keras
+            expected = together[place]
+            keras = reference.alone[sample][number][: len(expected)] if sample < len(reference.alone) else None
+            # Of the larger batch, those of this one; of a sample alone all there is: a batch axis may be lost.
+            other = outputs[i][: len(expected)] if sample == _LARGER else outputs[i]
+            if keras is not None:
+                other, expected = as_keras(other, keras), as_keras(expected, keras)
+            yield number, other, expected, keras
 
 
 def as_keras(port: Array, keras: Array) -> Array:

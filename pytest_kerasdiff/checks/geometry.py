@@ -48,7 +48,7 @@ class Padded:
     Attributes:
         pads: (before, after) along each axis, the operation's own padding not among them.
         modes: How borders are filled: "constant", "reflect", …
-        values: What constant borders are filled with.
+        values: What constant borders are filled with; of those that repeat elements nothing.
         source: Where it is done.
         begins: The value that all this is done to.
         known: Nothing else was met on the way.
@@ -161,7 +161,8 @@ def padded(subject: Subject, value: int, dimensions: int) -> Padded:
         pads = [(a + c, b + d) for (a, b), (c, d) in zip(pads, border, strict=True)]
         if any(n > 0 for pair in border for n in pair):
             modes.append(_mode(step))
-            values.append(float(step.arguments.get("value") or 0))
+            if modes[-1] == "constant":
+                values.append(float(step.arguments.get("value") or 0))
         source = source or step.source
         value = step.inputs[0]
     else:

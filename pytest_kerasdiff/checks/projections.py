@@ -139,5 +139,5 @@ def _bias(name: str, weight: Array, constants: Sequence[Held]) -> Found:
         return Found("", f"{name} is zero, and left out")
     if name.startswith("key"):
         # Added to every key alike, it moves all scores of a query by one number, which softmax does not see.
-        return Found("", f"{name} left out; it does not change the softmax")
+        return Found("", f"{name} is not held, or another one; it does not change the softmax")
     return Found("bias-missing", f"{name}: no constant of the port holds it; load it")

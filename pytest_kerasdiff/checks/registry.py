@@ -88,6 +88,12 @@ def of_model(stated: Manifest) -> list[str]:
     return [name for name, one in OF_THE_MODEL.items() if one.concerns(stated)]
 
 
+def made(layers: Iterable[Any], stated: Manifest) -> list[tuple[str, str]]:
+    """(layer, check) of every check of a model whose layers have a name, a class and a config."""
+    of_layers = [(la.name, check) for la in layers for check in of_layer(la.class_name, la.config)]
+    return [*of_layers, *((MODEL, check) for check in of_model(stated))]
+
+
 def run(
     reference: ReferenceTrace,
     candidate: Candidate,

@@ -8,7 +8,7 @@ import numpy as np
 
 from pytest_kerasdiff.align.kinds import inside
 from pytest_kerasdiff.align.weights import fingerprint
-from pytest_kerasdiff.checks import strangers
+from pytest_kerasdiff.checks import epsilons, strangers
 from pytest_kerasdiff.checks.held import Found, Held
 from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.transformations import constant_of, rounded, same
@@ -42,11 +42,14 @@ def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found] | No
     return _slots(subject, own, filled)
 
 
-def by_hand(found: Iterable[Found]) -> Iterator[Found]:
+def by_hand(found: Iterable[Found], subject: Subject) -> Iterator[Found]:
     """What is known of a normalisation that is written out: a constant may be computed from several of its weights."""
-    sure = ("weights-of-other-layer", "weights-swapped", "weights-not-loaded")
+    # A scale that was computed from them is Keras's, but for the epsilon, of which another check speaks.
+    computed = bool(epsilons.solve(subject)) or epsilons.outside(subject) is not None
+    sure = ("weights-of-other-layer", "weights-swapped", *(() if computed else ("weights-not-loaded",)))
     for one in found:
-        said = not one.cause or one.cause in sure or one.fails == "always" or "no constant" in one.words
+        nowhere = "no constant" in one.words and not computed
+        said = not one.cause or one.cause in sure or one.fails == "always" or nowhere
         yield one if said else Found("", f"{one.words.partition(':')[0]} held in another form")
 
 

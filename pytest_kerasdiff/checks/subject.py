@@ -141,8 +141,8 @@ class Whole:
             is None where it does not depend on the input.
         deployed: (port in float32, Keras in float32, Keras in float64) for each of the model's outputs, likewise.
         first: The port's outputs of a first run, in its own layout.
-        alone: (number of the output, port in a batch of 1, port in the whole batch, Keras in a batch of 1) for some
-            samples; the last is None where Keras runs no batch of 1.
+        alone: (number of the output, port in another batch, port in the recorded one, Keras in the other) for samples
+            alone and in a batch of one more; the last is None where Keras runs no other batch.
         fixed_batch: The Keras model takes batches of one size only.
         preprocessed: The same raw samples preprocessed by both sides; None where the manifest names no functions.
     """

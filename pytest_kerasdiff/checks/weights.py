@@ -73,7 +73,7 @@ def _compare(subject: Subject) -> Iterator[Found]:
         yield from in_slots
     else:
         found = _one_by_one(subject, constants, class_name)
-        yield from slots.by_hand(found) if "Normalization" in class_name else found
+        yield from slots.by_hand(found, subject) if "Normalization" in class_name else found
 
 
 def _one_by_one(subject: Subject, constants: Sequence[Held], class_name: str) -> Iterator[Found]:
@@ -83,7 +83,11 @@ def _one_by_one(subject: Subject, constants: Sequence[Held], class_name: str) ->
     if lost and kernels and all("equal" in own.words for own in kernels) and "LSTM" not in class_name:
         # Nothing is folded into a kernel that is Keras's own, so the bias has no other place to be.
         words = "bias: the kernel is Keras's, and no constant of the port is its bias"
-        if found["bias"].cause == "bias-missing" or not _is_elsewhere(bias, constants):
+        size = bias.size if bias is not None else 0
+        taken = next((c for c in constants if c.argument == "bias" and c.array.size == size), None)
+        if taken is not None and bool(np.any(taken.array)) and not _is_elsewhere(bias, constants):
+            found["bias"] = found["bias"]._replace(fails="always")
+        elif found["bias"].cause == "bias-missing" or not _is_elsewhere(bias, constants):
             found["bias"] = Found("bias-missing", f"{words}; load it, or create the module with bias=True", "always")
     yield from found.values()
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pytest_kerasdiff import child, manifest, modelfile, preprocess, probes
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
@@ -106,12 +108,14 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
 def _alone(
     recording: recorder.Recorder, inputs: Sequence[InputSpec], names: Sequence[str], arrays: Sequence[Array]
 ) -> list[list[Array]]:
-    """The model's outputs for the first and for the last sample in a batch of its own, where it takes such."""
+    """The model's outputs for other batches, where it takes such: see ``ReferenceTrace.alone``."""
     batch = len(arrays[0])
     if batch < 2 or any(spec.shape[0] is not None for spec in inputs) or any(len(a) != batch for a in arrays):
         return []
     try:
-        return [recording.outputs(names, [a[i : i + 1] for a in arrays]) for i in (0, batch - 1)]
+        batches = [[a[i : i + 1] for a in arrays] for i in (0, batch - 1)]
+        batches.append([np.concatenate([a, a[:1]]) for a in arrays])
+        return [recording.outputs(names, others) for others in batches]
     except Exception:  # code that names the batch size: the port need not be better
         return []
 

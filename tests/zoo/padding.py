@@ -46,6 +46,22 @@ class Border(nn.Module):
         return self.last(x).relu()
 
 
+class Joined(Border):
+    """A border is joined to the image as a tensor of zeros."""
+
+    def __init__(self, w: Weights, before: bool = False) -> None:
+        super().__init__(w)
+        self.before = before
+
+    def forward(self, x: Tensor) -> Any:
+        top, below = (torch.zeros_like(x[:, :, :n]) for n in (2, 1))
+        x = torch.cat([x, below, top] if self.before else [top, x, below], 2)
+        right = torch.zeros_like(x[..., :3])
+        x = self.conv(torch.cat([x, right], 3))
+        x = F.pad(x, (1, 1, 1, 1))
+        return self.last(x[:, :, 1:5, 0:5]).relu()
+
+
 class BorderModules(nn.Module):
     """Modules; a crop is a negative padding."""
 
@@ -171,6 +187,12 @@ CASES = [
             "value": wrong(lambda w: Border(w, value=1.0), "frame"),
             "crop_side": wrong(lambda w: Border(w, crop=(2, 1)), "crop"),
         },
+    ),
+    Case(
+        "zero_padding2d_joined",
+        border,
+        lambda w: Joined(w),
+        {"side": wrong(lambda w: Joined(w, before=True), "pad")},
     ),
     Case(
         "zero_padding2d_modules",
