@@ -82,11 +82,25 @@ class Judge:
         wrong port pass, because the model's output stays paired with the model's output.
         """
         self._judge()
+        stated = self._stated()
         for _ in range(4):
             if not self._regrouping.repair():
                 break
             self.judge_again()
+        self.notes += [
+            f"[layers] {name}: what is named there is not this layer; compared with what is"
+            for name, value in stated.items()
+            if self._stated().get(name) != value
+        ]
         return self.verdicts
+
+    def _stated(self) -> dict[str, int | None]:
+        """Torch value of each layer whose partner the manifest names, by the layer's name."""
+        return {
+            layer.name: self.alignment.pairs.get(layer.outputs[0])
+            for position, layer in enumerate(self._reference.layers)
+            if self.alignment.methods.get(position) == "manifest"
+        }
 
     def finish(self) -> None:
         """Join what a right port computes in another way; after everything else is settled."""

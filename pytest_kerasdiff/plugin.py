@@ -54,7 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
     models = given or config.getini("keras_model")
     if not models:
         return
-    from pytest_kerasdiff import session
+    try:
+        from pytest_kerasdiff import session
+    except ImportError as error:
+        raise pytest.UsageError(
+            f"{error.name} is not installed in this environment: pip install pytest-kerasdiff"
+        ) from None
 
     base = config.invocation_params.dir if given else config.rootpath
     values = {option.name: _value(config, option) for option in options.OPTIONS}

@@ -117,6 +117,9 @@ def reports(tiny: Compared, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     declared.write_text('[declared]\n"aux.weight" = "trains only"\n"aux.bias" = "trains only"\n', "utf-8")
     cases: dict[str, dict[str, Any]] = {name: {"torch": f"tests.pitfall_ports:{name}"} for name in (*RIGHT, *WRONG)}
     cases["strict"] = {"torch": "tests.pitfall_ports:not_frozen", "manifest": strict}
+    misnamed = folder / "misnamed.toml"
+    misnamed.write_text('[layers]\nbatch_normalization = "conv"\n', "utf-8")
+    cases["misnamed"] = {"torch": "tests.pitfall_ports:right", "manifest": misnamed}
     cases["declared"] = {"torch": "tests.pitfall_ports:auxiliary_head", "manifest": declared}
     return helpers.judge(tiny, cases, folder)
 
@@ -177,3 +180,12 @@ def test_float32_outputs_are_compared_by_the_noise_of_keras(reports: dict[str, R
     message = of_model(reports["right"])["decisions"]["message"]
     assert "Keras's own rounding" in message
     assert message.endswith("0 of 2 decisions differ")
+
+
+def test_a_wrong_partner_of_the_manifest_is_noted(reports: dict[str, Report]) -> None:
+    assert reports["misnamed"]["verdict"] == "pass", helpers.story(reports["misnamed"])
+    assert any(
+        note.startswith("[layers] batch_normalization: what is named there is not")
+        for note in reports["misnamed"]["notes"]
+    )
+    assert reports["right"]["notes"] == []

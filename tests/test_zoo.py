@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import subprocess
 import sys
@@ -29,6 +30,25 @@ def parameters(ports: Callable[[str], list[str]]) -> list[tuple[str, str, str]]:
     return [(loader, name, port) for name, case in CASES.items() for loader in case.loaders for port in ports(name)]
 
 
+def judge_all(loader: str, calls: list[tuple[str, str]], folder: Path) -> dict[str, str]:
+    """Judge all (case, port) of one Keras.
+
+    Returns:
+        Name of each case that cannot be made → why.
+    """
+    command = [sys.executable, "-m", "tests.zoo.make", loader, str(folder), *dict.fromkeys(name for name, _ in calls)]
+    own = helpers.environment(folder)
+    run = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=1800, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    errors: dict[str, str] = json.loads((folder / "errors.json").read_text("utf-8"))
+    jobs = [make.job(CASES[name], port, folder) for name, port in calls if name not in errors]
+    for job in jobs:
+        if job.folder.name != RIGHT:
+            (job.folder / child.REFERENCE_TRACE).symlink_to(job.folder.parent / RIGHT / child.REFERENCE_TRACE)
+    helpers.work("candidate", jobs, folder)
+    return errors
+
+
 @pytest.fixture(scope="session")
 def judged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """The report of a port of a case; all that the selected tests ask for are made at once."""
@@ -39,25 +59,16 @@ def judged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     ]
     if any(item.name == ALL_KINDS for item in request.session.items):
         wanted += [call for call in parameters(lambda name: [RIGHT]) if call not in wanted]
+    folders = {loader: tmp_path_factory.mktemp(loader) for loader in dict.fromkeys(loader for loader, _, _ in wanted)}
+
+    def judge(loader: str) -> dict[tuple[str, str], str]:
+        calls = [(name, port) for own, name, port in wanted if own == loader]
+        return {(loader, name): error for name, error in judge_all(loader, calls, folders[loader]).items()}
+
     errors: dict[tuple[str, str], str] = {}
-    folders: dict[str, Path] = {}
-    for loader in dict.fromkeys(loader for loader, _, _ in wanted):
-        folder = folders[loader] = tmp_path_factory.mktemp(loader)
-        names = list(dict.fromkeys(name for own, name, _ in wanted if own == loader))
-        command = [sys.executable, "-m", "tests.zoo.make", loader, str(folder), *names]
-        own = helpers.environment(folder)
-        run = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=1800, check=False)
-        assert run.returncode == 0, run.stderr[-3000:]
-        errors |= {(loader, name): e for name, e in json.loads((folder / "errors.json").read_text("utf-8")).items()}
-        jobs = [
-            make.job(CASES[name], port, folder)
-            for own, name, port in wanted
-            if own == loader and (loader, name) not in errors
-        ]
-        for job in jobs:
-            if job.folder.name != RIGHT:
-                (job.folder / child.REFERENCE_TRACE).symlink_to(job.folder.parent / RIGHT / child.REFERENCE_TRACE)
-        helpers.work("candidate", jobs, folder)
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # each runs processes of its own
+        for found in pool.map(judge, folders):
+            errors |= found
 
     def report(loader: str, name: str, port: str) -> Report:
         assert (loader, name) not in errors, errors[loader, name]
