@@ -107,6 +107,22 @@ def test_the_place_of_the_softmax(tiny: dict[str, Report]) -> None:
         assert helpers.at(tiny[name], "fault") == {"dense"}
 
 
+def test_preprocessing(tmp_path: Path) -> None:
+    """Pixels are divided by 255 on one side only; everything about it is in test_preprocessing.py."""
+    write_project(tmp_path)
+    (tmp_path / "prepare.py").write_text(
+        "def keras(x):\n    return x.astype('float32')\n\n\n"
+        "def same(x):\n    return keras(x).transpose(2, 0, 1)\n\n\ndef divided(x):\n    return same(x) / 255\n"
+    )
+    for function, status in (("same", 0), ("divided", 1)):
+        stated = f'[preprocess]\nkeras = "prepare:keras"\ntorch = "prepare:{function}"\n'
+        (tmp_path / "models" / "kerasdiff.toml").write_text(stated)
+        done = helpers.program(tmp_path, "models/model.h5", "--torch", "port:build", "--report", function)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert ("the port divides by 255 and Keras does not" in done.stdout) is bool(status)
+        assert "6 of 6 layers pass" in done.stdout
+
+
 def test_missing_eval_and_no_grad(tiny: dict[str, Report]) -> None:
     assert "call .eval()" in check(tiny["training_mode"], "eval_mode")["message"]
     found = check(tiny["not_frozen"], "no_grad")
