@@ -45,6 +45,11 @@ class LayerVerdict:
     isolated_is_cumulative: bool = False
     inherits_from: str | None = None
 
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the layer's activations alone are over their limit."""
+        return self.isolated is not None and not self.isolated.passes
+
 
 class Judge:
     """Runs and compares; ``verdicts`` is the result."""

@@ -13,6 +13,7 @@ from typing import Any
 from pytest_kerasdiff import __version__, audit, tally
 from pytest_kerasdiff import manifest as manifest_file
 from pytest_kerasdiff.checks.subject import CheckResult
+from pytest_kerasdiff.checks.usage import unused
 from pytest_kerasdiff.judge import Judge, LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import ModelFile
@@ -123,13 +124,7 @@ def _error(error: Error | None) -> dict[str, Any] | None:
 
 def _unused(judge: Judge, stated: Manifest) -> dict[str, str]:
     """Torch parameters that no operation of the run took, with the reason where the manifest states one."""
-    trace = judge.candidate.trace
-    used = {origin for op in trace.operations for number in op.constants for origin in trace.constants[number].origins}
-    return {
-        name: stated.declared.get(name, "")
-        for name in trace.parameters
-        if name not in used and not name.endswith("num_batches_tracked")
-    }
+    return {name: stated.declared.get(name, "") for name in unused(judge.candidate.trace)}
 
 
 def write_manifest(path: Path, spec: str, reference: ReferenceTrace, judge: Judge, stated: Manifest) -> None:

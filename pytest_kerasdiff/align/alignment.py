@@ -68,6 +68,11 @@ class Alignment:
         inside = self.torch.between(walls, torch_value)
         return sorted({self.torch.producer[v] for v in inside if v in self.torch.producer})
 
+    def steps(self, position: int, keras_value: int) -> list[int]:
+        """Operations of a layer in order: those that lead to one of its outputs, and the one that stands for it."""
+        value, main = self.pairs.get(keras_value), self.main.get(position)
+        return sorted({*(self.span(value) if value is not None else ()), *(() if main is None else (main,))})
+
 
 def align(
     reference: ReferenceTrace,

@@ -194,7 +194,7 @@ def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], d
     found: dict[str, Any] = {}
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), watch, recorder.uncompiled():
-            outputs = _leaves(call(tensors))
+            outputs = recorder.tensors_in(call(tensors))
         found["tracks_gradient"] = any(t.requires_grad for t in outputs)
         found["deployed"] = [array_of(t) for t in outputs]
     except Exception:  # what the recorded run has kept in the model (a cache) may be of use without gradients only
@@ -210,7 +210,7 @@ def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], d
 
 def _run(call: Call, arrays: Sequence[Array], device: torch.device, precision: torch.dtype) -> list[Array]:
     with torch.inference_mode(), recorder.uncompiled():
-        return [array_of(t) for t in _leaves(call(_tensors(arrays, device, precision)))]
+        return [array_of(t) for t in recorder.tensors_in(call(_tensors(arrays, device, precision)))]
 
 
 def _again_and_alone(
@@ -263,10 +263,6 @@ _Watch.__torch_dispatch__ = _dispatch  # type: ignore[method-assign, assignment]
 def _tensors(arrays: Sequence[Array], device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
     tensors = [torch.from_numpy(np.array(a)).to(device) for a in arrays]
     return [t.to(dtype) if t.is_floating_point() else t for t in tensors]
-
-
-def _leaves(result: Any) -> list[torch.Tensor]:
-    return [t for t in pytree.tree_leaves(recorder.as_tree(result)) if isinstance(t, torch.Tensor)]
 
 
 def _mark(tensor: torch.Tensor) -> int:

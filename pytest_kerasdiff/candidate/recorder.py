@@ -65,7 +65,7 @@ def record(
         finally:
             enter.remove()
             leave.remove()
-        outputs = [t for t in pytree.tree_leaves(as_tree(result)) if isinstance(t, torch.Tensor)]
+        outputs = tensors_in(result)
         notes = list(notes)
         if recording.casts:
             notes.append(f"conversions to float32 were run in float64 (at {', '.join(recording.casts[:5])})")
@@ -109,7 +109,12 @@ def _forward_error(error: Exception, recording: Recording, inputs: Mapping[str, 
     )
 
 
-def as_tree(result: Any) -> Any:
+def tensors_in(result: Any) -> list[torch.Tensor]:
+    """The tensors that a model returned, in order."""
+    return [t for t in pytree.tree_leaves(_as_tree(result)) if isinstance(t, torch.Tensor)]
+
+
+def _as_tree(result: Any) -> Any:
     """Outputs as torch's trees know them; dataclasses and objects with a ``to_tuple`` are opened."""
     if hasattr(result, "__dataclass_fields__"):
         return [getattr(result, field) for field in result.__dataclass_fields__]

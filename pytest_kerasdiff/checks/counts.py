@@ -26,7 +26,7 @@ def check(whole: Whole) -> Outcome:
     if wrong:
         return Outcome("counts", f"{total}; {'; '.join(wrong[:5])}")
     known += [words for words, _ in missing]
-    if left := unused(whole):
+    if left := unused(whole.candidate):
         known.append(f"not used in inference: {sum(counted[n].size for n in left):,} in {shortened(left)}")
     return Outcome("", "; ".join([total, *known[:5]]) + (" …" if len(known) > 5 else ""))
 
@@ -42,7 +42,7 @@ def _differences(whole: Whole, keras: dict[str, int]) -> Iterator[tuple[str, boo
         ours = sum(math.prod(whole.candidate.parameters[n].shape) for n in names)
         if ours == keras[owner]:
             continue
-        passes = verdict.isolated is None or verdict.isolated.passes
+        passes = not verdict.is_wrong
         how = f" ({verdict.reason})" if verdict.status == "declared" else ""
         yield (
             f"{layer.name}: {keras[owner]:,} in Keras, {ours:,} in {shortened(sorted(names)) or 'no parameter'}{how}",

@@ -35,7 +35,7 @@ def check(whole: Whole) -> Outcome:
             said += f"; {differing} of {_rows(keras)} decisions differ"
             said += f", by a margin of {margin:.3g}" if differing else ""
         if error.reason or error.max_abs > limit:
-            wrong = any(v.isolated is not None and not v.isolated.passes for v in whole.verdicts)
+            wrong = any(verdict.is_wrong for verdict in whole.verdicts)
             return Outcome("decisions", said + ("; see the layers at fault" if wrong else ""))
         words.append(said)
     if not words:

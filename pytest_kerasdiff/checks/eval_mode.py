@@ -45,7 +45,7 @@ def _of_the_batch(whole: Whole, proved: bool) -> Outcome | None:
 
     A group normalisation can be written as a batch normalisation of the groups.
     """
-    right = all(v.isolated is None or v.isolated.passes for v in whole.verdicts)
+    right = not any(verdict.is_wrong for verdict in whole.verdicts)
     for operation in whole.candidate.operations:
         if operation.op.endswith("batch_norm") and operation.arguments.get("training") and not (proved and right):
             return Outcome(

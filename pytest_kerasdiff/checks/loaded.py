@@ -28,7 +28,7 @@ def check(whole: Whole) -> Outcome:
     }
     found = [*_shared(whole), *_unmatched(whole, known), *_missing(whole)]
     spare = {*whole.facts.buffers, *whole.stated.declared}
-    idle = [name for name in unused(whole) if name not in spare]
+    idle = [name for name in unused(whole.candidate) if name not in spare]
     if idle:
         found.append((
             "weights-not-loaded",
@@ -43,8 +43,7 @@ def check(whole: Whole) -> Outcome:
 
 def _wrong(whole: Whole) -> Iterator[int]:
     for position, verdict in enumerate(whole.verdicts):
-        alone = verdict.isolated
-        if verdict.status == "unpaired" or (alone is not None and not alone.passes):
+        if verdict.status == "unpaired" or verdict.is_wrong:
             yield position
 
 

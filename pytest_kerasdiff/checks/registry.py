@@ -147,13 +147,12 @@ def subject_of(
     layer, trace = reference.layers[position], candidate.trace
     output = reference.values[layer.outputs[0]]
     main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
-    steps = {*(alignment.span(value) if value is not None else []), *([main] if main is not None else [])}
-    numbers = dict.fromkeys(n for step in sorted(steps) for n in trace.operations[step].constants)
+    steps = alignment.steps(position, layer.outputs[0])
+    numbers = dict.fromkeys(n for step in steps for n in trace.operations[step].constants)
     functions = curves.both(reference, candidate, alignment, position)
     last = alignment.torch.producer.get(value) if value is not None else None
     if functions is None and (stranger := curves.stranger(reference, candidate, alignment, position)) is not None:
         functions, last = stranger
-    wrong = verdict.isolated is not None and not verdict.isolated.passes
     return Subject(
         layer,
         {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
@@ -161,9 +160,9 @@ def subject_of(
         {n: trace.constants[n] for n in numbers},
         position in alignment.folded or position in alignment.folded.values(),
         trace.operations[last] if last is not None else None,
-        [trace.operations[step] for step in sorted(steps)],
+        [trace.operations[step] for step in steps],
         functions,
-        not wrong
+        not verdict.is_wrong
         and any(np.any(reference.values[v]) for v in layer.inputs)  # what meets only zeros proves no kernel
         and lets_changes_through(activation_name(layer.config.get("activation")), output),
         _taken_as_they_are(trace, numbers),
@@ -177,7 +176,7 @@ def subject_of(
         list(_feeders(reference, layer)),
         [alignment.torch_value(v) for v in layer.inputs],
         trace.shapes,
-        list(_leads(trace, alignment, sorted(steps))),
+        list(_leads(trace, alignment, steps)),
         _least(reference, layer) if "MaxPooling" in layer.class_name else 0.0,
     )
 

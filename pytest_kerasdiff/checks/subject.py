@@ -106,7 +106,7 @@ class Subject:
     @property
     def is_wrong(self) -> bool:
         """Whether the layer's activations alone are over their limit."""
-        return self.verdict.isolated is not None and not self.verdict.isolated.passes
+        return self.verdict.is_wrong
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

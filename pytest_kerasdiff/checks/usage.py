@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pytest_kerasdiff.checks.subject import Whole
+from pytest_kerasdiff.trace import CandidateTrace
 
 
 def parameters_of(whole: Whole, position: int) -> frozenset[str]:
     """Parameters and buffers that the operations of a layer take, directly or in constants computed from them."""
-    alignment, trace = whole.alignment, whole.candidate
-    value, main = alignment.pairs.get(whole.reference.layers[position].outputs[0]), alignment.main.get(position)
-    steps = {*(alignment.span(value) if value is not None else ()), *([main] if main is not None else ())}
+    trace = whole.candidate
+    steps = whole.alignment.steps(position, whole.reference.layers[position].outputs[0])
     return frozenset(
         origin
         for step in steps
@@ -28,8 +28,7 @@ def layers_of(whole: Whole) -> dict[str, set[str]]:
     return found
 
 
-def unused(whole: Whole) -> list[str]:
+def unused(trace: CandidateTrace) -> list[str]:
     """Parameters and buffers that no operation took; counters of BatchNorm aside, which inference has no use for."""
-    trace = whole.candidate
     used = {o for op in trace.operations for number in op.constants for o in trace.constants[number].origins}
     return [n for n in trace.parameters if n not in used and not n.endswith("num_batches_tracked")]
