@@ -27,6 +27,7 @@ from pytest_kerasdiff.align import steps
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.checks import gather, registry
+from pytest_kerasdiff.diagnosis import diagnose
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.judge import Judge
@@ -115,6 +116,8 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     fixed_batch = any(i.shape[0] is not None for i in inputs) and file.config is not None
     whole = gather.whole(reference, judge, facts, stated, settings.tol, fixed_batch, prepared)
     results = registry.run(reference, judge.candidate, judge.alignment, judge.verdicts, whole, switches)
+    judged = time.perf_counter()
+    diagnosis = diagnose.diagnose(reference, judge, results)
     data = report.build(
         settings,
         spec,
@@ -124,12 +127,14 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         judge,
         judge.verdicts,
         results,
+        diagnosis,
         {
             "open_port_s": opened - started,
             "record_s": recorded - opened,
             "observe_s": observed - recorded,
             "wait_for_reference_s": waited - observed,
-            "judge_s": time.perf_counter() - waited,
+            "judge_s": judged - waited,
+            "diagnose_s": time.perf_counter() - judged,
         },
     )
     if settings.write_manifest is not None:

@@ -15,7 +15,7 @@ from pytest_kerasdiff.align.layouts import Layouts
 from pytest_kerasdiff.feeding import Layout
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.regroup import Regrouping
-from pytest_kerasdiff.trace import Array, Candidate, ReferenceTrace, ReplayError
+from pytest_kerasdiff.trace import Array, Candidate, Layer, ReferenceTrace, ReplayError
 from pytest_kerasdiff.verdict import Error
 
 SAME_INPUT = 1e-10
@@ -79,6 +79,11 @@ class Judge:
         self._regrouping = Regrouping(self, reference)
         self._unsteady: dict[int, str] = {}
         """Outputs of the port that its operations do not give again → how they differ."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The Keras layers."""
+        return self._reference.layers
 
     def run(self) -> list[LayerVerdict]:
         """Judge all layers; where a layer is at fault, look whether another value of the port is its output.
@@ -170,7 +175,10 @@ class Judge:
         """Error of what the port itself gave, in Keras's layout or with channels first."""
         if torch_value is None:
             return verdict.failed("this output of the port does not depend on its input")
-        given = self.candidate.recorded[torch_value]
+        return self.error_of_output(keras_value, self.candidate.recorded[torch_value])
+
+    def error_of_output(self, keras_value: int, given: Array) -> Error:
+        """Error of an array that a port gives as an output of the model."""
         error = self._measure(keras_value, given)
         if given.ndim > 3 or (given.ndim == 3 and (0, 2, 1) in {la.permutation for la in self.layouts_used.values()}):
             error = min(error, self._measure(keras_value, np.moveaxis(given, 1, -1)), key=_seriousness)
@@ -188,7 +196,7 @@ class Judge:
     def _rule(self, position: int) -> str:
         return "float32" if self.precision == "float32" or position in self._float32_from else "float64"
 
-    def _measure(self, keras_value: int, array: Array) -> Error:
+    def _measure(self, keras_value: int, array: Array, samples: slice = slice(None)) -> Error:
         """Error of an array in Keras's layout, by the tolerance and the rule of the layer that gives the value."""
         position = self.layer_of[keras_value]
         own = self._manifest.tolerances.get(self._reference.layers[position].name)
@@ -196,6 +204,8 @@ class Judge:
         expected, mask = self._reference.values[keras_value], self._unread.get(keras_value)
         if mask is not None and array.shape == expected.shape:
             array = np.where(mask.reshape(*mask.shape, *[1] * (array.ndim - 2)), array, expected)
+        if samples != slice(None):
+            array, expected = array[samples], expected[samples]
         return verdict.compare(array, expected, tol, self._rule(position))
 
     def _compare(self, keras_value: int, torch_value: int, array: Array) -> Error:
@@ -310,16 +320,45 @@ class Judge:
             value: Which output of the layer it is; the first where nothing is said.
         """
         value = self._reference.layers[position].outputs[0] if value is None else value
-        sources = self._sources(position, torch_value, ignoring)
-        inside = self.alignment.torch.between(sources, torch_value)
-        needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
         try:
-            given = {v: self._for_torch(sources[v], v) for v in needed}
-            array = self.candidate.run([torch_value], given)[torch_value]
+            array = self.candidate.run([torch_value], self.feed(position, torch_value, ignoring))[torch_value]
         except (AxesError, ReplayError, ValueError) as error:
             scale = verdict.scale_of(self._reference.values[value])
             return verdict.failed(f"cannot run on Keras's input: {error}", scale)
         return self._compare(value, torch_value, array)
+
+    def feed(
+        self, position: int, torch_value: int, ignoring: frozenset[int] = frozenset(), also: Iterable[int] = ()
+    ) -> dict[int, Array]:
+        """What a layer is run alone on: torch values, with Keras's elements in the port's layout.
+
+        Args:
+            position: The layer.
+            torch_value: The torch value to judge as its output.
+            ignoring: As in ``alone``.
+            also: Further torch values, which a change of the program takes; those that Keras has are among the result.
+
+        Raises:
+            AxesError: Keras's elements cannot be brought into the port's layout.
+        """
+        sources = self._sources(position, torch_value, ignoring)
+        inside = self.alignment.torch.between(sources, torch_value)
+        needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
+        return {v: self._for_torch(sources[v], v) for v in {*needed, *(set(also) & sources.keys())}}
+
+    def errors_of(self, keras_value: int, torch_value: int, array: Array) -> list[Error]:
+        """Error of an array of the port, and of each of its samples: the probe inputs are drawn independently."""
+        expected = self._reference.values[keras_value]
+        whole = self._compare(keras_value, torch_value, array)
+        if whole.reason and not whole.strange:
+            return [whole]
+        try:
+            converted = self.layouts.to_keras(array, torch_value, keras_value)
+        except (AxesError, ValueError):
+            converted = array
+        if converted.shape != expected.shape or converted.ndim < 2 or len(converted) < 2:
+            return [whole]
+        return [whole, *(self._measure(keras_value, converted, slice(i, i + 1)) for i in range(len(expected)))]
 
     def inside(self, position: int, torch_value: int, ignoring: frozenset[int]) -> set[int]:
         """Torch values that ``alone`` computes."""

@@ -14,6 +14,7 @@ from pytest_kerasdiff import __version__, audit, tally
 from pytest_kerasdiff import manifest as manifest_file
 from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.checks.usage import unused
+from pytest_kerasdiff.diagnosis.diagnose import Diagnosis
 from pytest_kerasdiff.judge import Judge, LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import ModelFile
@@ -34,6 +35,7 @@ def build(
     judge: Judge,
     verdicts: Sequence[LayerVerdict],
     checks: Sequence[CheckResult],
+    diagnosis: Diagnosis,
     timing: Mapping[str, float],
 ) -> Report:
     """Put a finished run into the report's form."""
@@ -42,6 +44,8 @@ def build(
         {
             **_layer(reference, judge, position, result),
             "not_exercised": left_out.get(reference.layers[position].name, []),
+            "causes": [dataclasses.asdict(cause) for cause in diagnosis.causes.get(position, [])],
+            "pattern": diagnosis.patterns.get(position, ""),
         }
         for position, result in enumerate(verdicts)
     ]
@@ -56,7 +60,7 @@ def build(
         "tolerance": settings.tol,
         "layers": layers,
         "checks": checked,
-        "repaired": None,
+        "repaired": _repaired(diagnosis),
         "summary": tally.summary(layers, checked),
         "inputs": {
             name: {
@@ -67,7 +71,7 @@ def build(
             }
             for (name, layout), value in zip(judge.layouts_used.items(), reference.inputs, strict=True)
         },
-        "notes": [*reference.notes, *trace.notes, *judge.notes],
+        "notes": [*reference.notes, *trace.notes, *judge.notes, *diagnosis.notes],
         "unused_parameters": _unused(judge, stated),
         "environment": {
             "pytest_kerasdiff": __version__,
@@ -78,6 +82,10 @@ def build(
         },
         "timing": dict(timing),
     }
+
+
+def _repaired(diagnosis: Diagnosis) -> dict[str, float | None] | None:
+    return None if diagnosis.repaired is None else dict(zip(("before", "after"), diagnosis.repaired, strict=True))
 
 
 def _layer(reference: ReferenceTrace, judge: Judge, position: int, result: LayerVerdict) -> dict[str, Any]:
@@ -99,7 +107,6 @@ def _layer(reference: ReferenceTrace, judge: Judge, position: int, result: Layer
         "isolated_from_cumulative": result.isolated_is_cumulative,
         "cumulative": _error(result.cumulative),
         "inherits_from": result.inherits_from,
-        "causes": [],
     }
 
 

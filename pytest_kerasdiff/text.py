@@ -41,10 +41,24 @@ def layer_block(layer: Layer) -> str:
         )
     if layer["reason"]:
         lines.append(f"  because      {layer['reason']}")
+    lines += _causes(layer)
     if layer["operations"]:
         lines.append(f"  operations   {' → '.join(layer['operations'])}")
     lines.append(f"  matched by   {layer['matched_by']}")
     return "\n".join(lines)
+
+
+def _causes(layer: Layer) -> Iterator[str]:
+    """What repairs the layer, tried out; else what may be the cause, or what the error looks like."""
+    for cause in layer["causes"]:
+        yield f"  cause        {cause['id']}: {cause['text']}"
+        if cause["after"] is not None:
+            how = "confirmed on a second input" if cause["confirmed"] else "not confirmed"
+            yield f"  tried        {cause['patch']}: {_number(cause['before'])} → {_number(cause['after'])}   {how}"
+        elif cause["patch"]:
+            yield f"  remedy       {cause['patch']} (not tried)"
+    if layer["pattern"]:
+        yield f"  {'pattern' if layer['causes'] else 'unexplained':<12} {layer['pattern']}"
 
 
 def check_block(check: Mapping[str, Any]) -> str:
@@ -75,6 +89,9 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
     for layer in failing:
         yield f"  {layer['status']:<9} {_title(layer)}  {_short(layer)}"
     yield from _checks(report["checks"])
+    if report["repaired"] is not None:
+        before, after = (_number(report["repaired"][key]) for key in ("before", "after"))
+        yield f"  repaired  the model's output with all confirmed causes undone: {before} → {after}"
     if worst is not None:
         name, error = worst
         yield f"  worst passing layer: {name}, {_number(error['max_abs'])} of limit {_number(error['limit'])}"

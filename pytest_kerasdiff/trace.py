@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pytest_kerasdiff.change import Change
+
 _CALL = re.compile(r"@\d+$")
 
 Array = npt.NDArray[np.generic]
@@ -195,6 +197,9 @@ class Candidate(Protocol):
     def stream(self, outputs: Iterable[int], visit: Callable[[int, Array], None]) -> None:
         """Run the whole program on its recorded inputs and hand over each wanted value as soon as it is there."""
 
+    def changed(self, change: Change) -> Candidate:
+        """The same program with a change; shapes and recorded outputs stay those of the unchanged one."""
+
 
 class Recorded(Candidate, Protocol):
     """The torch side just recorded."""
@@ -205,6 +210,13 @@ class Recorded(Candidate, Protocol):
         Args:
             sequences: The steps of each, which become axis 1 of a value of its own; what takes a step and is no part
                 of the computation of another one takes it from there.
+        """
+
+    def seeded(self, change: Change) -> Recorded:
+        """A changed program as if it had been recorded so: with its own shapes and outputs.
+
+        Raises:
+            ReplayError: It does not run.
         """
 
 

@@ -378,6 +378,11 @@ def story(report: Report) -> str:
             f"{layer['status']:10} {layer['name']} ({layer['class']}) {layer['torch']} {layer['operations']} "
             f"{error.get('max_abs')} of {error.get('scale')} {error.get('reason') or ''} {layer['reason'] or ''}"
         )
+        lines += [
+            f"  {c['id']} {c['text']} | {c['patch']} {c['before']} {c['after']} {c['confirmed']}"
+            for c in layer["causes"]
+        ]
+    lines.append(f"repaired {report['repaired']}")
     lines += [f"{c['layer']}:{c['check']} {c['message']}" for c in report["checks"] if c["status"] == "fail"]
     return "\n".join([*lines, *report["notes"]])
 

@@ -18,6 +18,7 @@ from tests.helpers import ROOT, Report
 from tests.zoo import make
 from tests.zoo.case import RIGHT
 from tests.zoo.cases import CASES
+from tests.zoo.causes import CAUSES
 
 ALL_KINDS = "test_every_kind_of_layer_has_a_right_and_a_wrong_port"
 NOT_BUILT = {"CuDNNGRU", "CuDNNLSTM", "RandomHeight", "RandomShear", "RandomWidth", "SyncBatchNormalization"}
@@ -99,6 +100,29 @@ def test_a_wrong_port_fails_where_it_is_wrong(loader: str, name: str, port: str,
     assert helpers.at(report, "unpaired") == set(), helpers.story(report)
     assert not helpers.unexpected_checks(report, expected.checks), helpers.story(report)
     assert report["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("loader", "name", "port"),
+    [call for call in parameters(lambda n: list(CASES[n].wrong)) if ":".join(call[1:]) in CAUSES],
+)
+def test_a_wrong_port_is_diagnosed(loader: str, name: str, port: str, judged: Judged) -> None:
+    report, expected = judged(loader, name, port), CAUSES[f"{name}:{port}"].split()
+    assert "error" not in report, report["error"]
+    wanted = {one.lstrip("?") for one in expected if one != "-"}
+    concerned = [la for la in report["layers"] if la["status"] == "fault" or la["causes"]]
+    assert concerned
+    found = {cause["id"] for la in concerned for cause in la["causes"]}
+    if expected == ["-"]:
+        assert not any(cause["confirmed"] for la in concerned for cause in la["causes"]), helpers.story(report)
+        assert all(la["pattern"] for la in concerned if la["status"] == "fault")
+        return
+    assert found == wanted, helpers.story(report)
+    if not any(one.startswith("?") for one in expected):
+        assert all(any(c["confirmed"] for c in la["causes"]) for la in concerned), helpers.story(report)
+        before, after = report["repaired"]["before"], report["repaired"]["after"]
+        assert after is not None, helpers.story(report)
+        assert before is None or after <= max(before / 100, 1e-9), helpers.story(report)
 
 
 def test_every_kind_of_layer_has_a_right_and_a_wrong_port(judged: Judged) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.trace import (
     Array,
     CandidateTrace,
@@ -119,6 +121,15 @@ class ToyCandidate:
     def relu(self, name: str, source: Value) -> Value:
         """Add a ReLU."""
         return self.op(name, "relu", lambda x: np.maximum(x, 0), source)
+
+    def changed(self, change: Change) -> ToyCandidate:
+        """The same program with other constants; edits of operations are torch's."""
+        result = copy.copy(self)
+        result._constants = {
+            n: dataclasses.replace(data, array=change.constants.get(n, data.array))
+            for n, data in self._constants.items()
+        }
+        return result
 
     def returns(self, *outputs: Value) -> ToyCandidate:
         """State the model's outputs."""

@@ -4,46 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, Operation, ReplayError, Value
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Instruction:
-    """How to run one operation again.
-
-    Attributes:
-        function: The operation.
-        args: Its positional arguments, tensors as ``Value`` or ``Constant``.
-        kwargs: Its keyword arguments, likewise.
-        writes: Positions in ``args`` (or keys of ``kwargs``) that it writes in place.
-        outputs: For each tensor it gives, the value's number; None where no later step can read it.
-        written: For each written argument, the number of the value that it holds afterwards.
-    """
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    writes: tuple[int | str, ...]
-    outputs: tuple[int | None, ...]
-    written: tuple[int, ...]
-
-    def reads(self) -> Iterator[int]:
-        """Numbers of the values it takes."""
-        for leaf in pytree.tree_leaves((self.args, dict(self.kwargs))):
-            if isinstance(leaf, Value):
-                yield leaf.index
-
-    def gives(self) -> Iterator[int]:
-        """Numbers of the values it gives."""
-        yield from (o for o in self.outputs if o is not None)
-        yield from self.written
+from pytest_kerasdiff.candidate import edited
+from pytest_kerasdiff.candidate.instruction import Instruction
+from pytest_kerasdiff.change import Change
+from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Operation, ReplayError, Value
 
 
 class Program:
@@ -77,16 +48,14 @@ class Program:
     def run(self, outputs: Iterable[int], given: Mapping[int, Array]) -> dict[int, Array]:
         """Run what leads to ``outputs``, with some values replaced; see ``Candidate.run``."""
         wanted = list(outputs)
-        values = {number: self._tensor(number, array) for number, array in given.items()}
+        values = {number: self._tensor(array) for number, array in given.items()}
         steps = self._needed(wanted, set(values))
         values.update({n: t for n, t in self._inputs.items() if n not in values})
         found: dict[int, Array] = {n: array_of(values[n]) for n in wanted if n in values}
         try:
-            self._execute(steps, values, lambda n, a: found.setdefault(n, a), set(wanted))
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            raise ReplayError(
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            ) from None
+            self._execute(steps, values, lambda n, t: found.setdefault(n, array_of(t)), set(wanted))
+        except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError) as error:
+            raise ReplayError(_reason(error)) from None
         return found
 
     def joined(self, sequences: Iterable[Sequence[int]]) -> Program:
@@ -139,9 +108,48 @@ class Program:
         values = dict(self._inputs)
         for number in sorted(wanted & set(values)):
             visit(number, array_of(values[number]))
-        self._execute(range(len(self._instructions)), values, visit, wanted)
+        self._execute(range(len(self._instructions)), values, lambda n, t: visit(n, array_of(t)), wanted)
 
-    def _tensor(self, number: int, array: Array) -> torch.Tensor:
+    def changed(self, change: Change) -> Program:
+        """The same program with other constants and operations; see ``Candidate.changed``."""
+        result = copy.copy(self)
+        data, parameters = dict(self._trace.constants), dict(self._trace.parameters)
+        result._constants = {**self._constants, **{n: self._tensor(a) for n, a in change.constants.items()}}
+        for number, array in change.constants.items():
+            origins = data[number].origins
+            if len(origins) == 1 and np.array_equal(parameters.get(origins[0], np.nan), data[number].array):
+                parameters[origins[0]] = array
+            data[number] = ConstantData(array, origins)
+        instructions, operations = list(self._instructions), list(self._trace.operations)
+        for position, edit in change.edits.items():
+            instructions[position] = edited.instruction(instructions[position], edit, self._tensor)
+            operations[position] = edited.operation(operations[position], edit)
+        result._instructions = instructions
+        result._trace = dataclasses.replace(
+            self._trace, operations=tuple(operations), constants=data, parameters=parameters
+        )
+        return result
+
+    def seeded(self, change: Change) -> Program:
+        """A changed program as if it had been recorded so; see ``Recorded.seeded``."""
+        result = self.changed(change)
+        shapes = {number: tuple(tensor.shape) for number, tensor in self._inputs.items()}
+        outputs: dict[int, Array] = {}
+
+        def visit(number: int, tensor: torch.Tensor) -> None:
+            shapes[number] = tuple(tensor.shape)
+            if number in self._outputs:
+                outputs[number] = array_of(tensor)
+
+        try:
+            result._execute(range(len(result._instructions)), dict(self._inputs), visit, set(self._producer))
+        except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError) as error:
+            raise ReplayError(_reason(error)) from None
+        result._outputs = {**self._outputs, **outputs}
+        result._trace = dataclasses.replace(result._trace, shapes={**self._trace.shapes, **shapes})
+        return result
+
+    def _tensor(self, array: Array) -> torch.Tensor:
         reference = next(iter(self._inputs.values()))
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         return tensor.to(reference.device, self._precision if tensor.is_floating_point() else tensor.dtype)
@@ -161,7 +169,7 @@ class Program:
         self,
         steps: Sequence[int],
         values: dict[int, torch.Tensor],
-        visit: Callable[[int, Array], Any],
+        visit: Callable[[int, torch.Tensor], Any],
         wanted: set[int],
     ) -> None:
         last: dict[int, int] = {}
@@ -175,7 +183,7 @@ class Program:
                 self._one(instruction, values, given)
                 for number in instruction.gives():
                     if number in wanted and number not in given:
-                        visit(number, array_of(values[number]))
+                        visit(number, values[number])
                 for number in {*instruction.reads(), *instruction.gives()}:
                     if last.get(number, -1) <= step and number not in given:
                         values.pop(number, None)
@@ -198,6 +206,10 @@ class Program:
         for number, where in zip(instruction.written, instruction.writes, strict=True):
             if number not in given:
                 values[number] = kwargs[where] if isinstance(where, str) else args[where]
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def array_of(tensor: torch.Tensor) -> Array:

@@ -20,7 +20,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_kerasdiff.candidate import source, stacks
-from pytest_kerasdiff.candidate.program import Instruction, Program, overlay
+from pytest_kerasdiff.candidate.instruction import Instruction
+from pytest_kerasdiff.candidate.program import Program, overlay
 from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Operation, Value
 
 _SHAPE_ONLY = {

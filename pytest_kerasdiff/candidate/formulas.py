@@ -1,0 +1,9 @@
+"""What Keras computes and torch has no operation for, written out, for the trials of a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+FORMULAS: Mapping[str, Callable[..., Any]] = {}
+"""Name behind "keras." in a step → function of tensors."""

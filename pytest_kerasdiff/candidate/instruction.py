@@ -1,0 +1,43 @@
+"""One instruction of a recorded program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch.utils import _pytree as pytree
+
+from pytest_kerasdiff.trace import Value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Instruction:
+    """How to run one operation again.
+
+    Attributes:
+        function: The operation.
+        args: Its positional arguments, tensors as ``Value`` or ``Constant``.
+        kwargs: Its keyword arguments, likewise.
+        writes: Positions in ``args`` (or keys of ``kwargs``) that it writes in place.
+        outputs: For each tensor it gives, the value's number; None where no later step can read it.
+        written: For each written argument, the number of the value that it holds afterwards.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    writes: tuple[int | str, ...]
+    outputs: tuple[int | None, ...]
+    written: tuple[int, ...]
+
+    def reads(self) -> Iterator[int]:
+        """Numbers of the values it takes."""
+        for leaf in pytree.tree_leaves((self.args, dict(self.kwargs))):
+            if isinstance(leaf, Value):
+                yield leaf.index
+
+    def gives(self) -> Iterator[int]:
+        """Numbers of the values it gives."""
+        yield from (o for o in self.outputs if o is not None)
+        yield from self.written

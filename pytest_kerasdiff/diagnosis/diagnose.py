@@ -1,0 +1,229 @@
+"""The diagnosis: for each layer at fault the causes that repair it, then the whole model with all of them undone."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_kerasdiff.change import Change, combined
+from pytest_kerasdiff.checks import registry as checks
+from pytest_kerasdiff.checks.subject import CheckResult
+from pytest_kerasdiff.diagnosis import pattern, registry
+from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
+from pytest_kerasdiff.diagnosis.trial import Bench, Budget, Repair
+from pytest_kerasdiff.judge import Judge
+from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
+from pytest_kerasdiff.verdict import Error
+
+SECONDS = 40.0
+"""How long the diagnosis of a model may take."""
+_SECONDS_OF_A_LAYER = 5.0
+_MOST_PAIRS = 120
+"""Pairs of changes that are tried for one layer."""
+Part = tuple[Suspicion, Way]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cause:
+    """A cause as the report has it.
+
+    Attributes:
+        id: Id of the fault in the catalogue.
+        text: What Keras has and what the port has.
+        confirmed: Undoing it repairs the layer, on two independent inputs, and nothing else does as well.
+        before: The layer's error as the port has it; None where there is nothing to subtract.
+        after: With this cause, and those confirmed with it, undone; None where it was not tried.
+        patch: The line of code that repairs the port.
+    """
+
+    id: str
+    text: str
+    confirmed: bool
+    before: float | None
+    after: float | None
+    patch: str
+
+
+@dataclasses.dataclass(slots=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        causes: Position of a layer → its causes.
+        patterns: Position of a layer whose fault nothing explains → what its error looks like.
+        repaired: Error of the model's outputs before and after all confirmed causes are undone; None where there are
+            none.
+        notes: What a reader must know.
+    """
+
+    causes: dict[int, list[Cause]] = dataclasses.field(default_factory=dict)
+    patterns: dict[int, str] = dataclasses.field(default_factory=dict)
+    repaired: tuple[float | None, float | None] | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckResult]) -> Diagnosis:
+    """Find and try causes for every layer at fault, and for every layer of which a check failed.
+
+    Args:
+        reference: The Keras side.
+        judge: What was judged.
+        results: Of all checks.
+    """
+    found, budget = Diagnosis(), Budget(SECONDS)
+    failed: dict[str, list[CheckResult]] = {}
+    for result in results:
+        if result.status == "fail":
+            failed.setdefault(result.layer, []).append(result)
+    change = Change()
+    for position, layer in enumerate(reference.layers):
+        own = failed.get(layer.name, [])
+        at_fault = judge.verdicts[position].status == "fault"
+        if not at_fault and not own:
+            continue
+        if budget.is_spent:
+            found.notes.append(f"the diagnosis ended after {SECONDS:g} s: from {layer.name} on no cause was tried")
+            break
+        subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, judge.verdicts[position])
+        case = Case(position, subject, judge, reference, own)
+        causes, undone = _layer(case, Budget(_SECONDS_OF_A_LAYER))
+        found.causes[position] = causes
+        if at_fault and not any(cause.confirmed for cause in causes):
+            found.patterns[position] = pattern.describe(case)
+        for way in undone:
+            change = combined(change, way.in_the_whole) or change
+    if change:
+        found.repaired = _whole(judge, change)
+    return found
+
+
+def _layer(case: Case, budget: Budget) -> tuple[list[Cause], list[Way]]:
+    """The causes of one layer, and the ways that undo the confirmed ones."""
+    all_of_them = list(registry.suspicions(case))
+    named = {s.id for s in all_of_them}
+    all_of_them += [
+        Suspicion(check.cause, *_told(check.message))
+        for check in case.failed
+        if check.cause not in {*named, "internal"}
+    ]
+    bench = Bench(case, budget)
+    repair, ties = _search(all_of_them, bench)
+    if repair is None:
+        stated = [s for s in all_of_them if s.stated]
+        size = _finite(bench.before(Way(Change())).size)
+        return [Cause(s.id, s.text, False, size, _attempt(s, bench), s.patch) for s in stated], []
+    tie = f" (as well as {', '.join(dict.fromkeys(s.id for s, _ in ties))}: these inputs do not tell)" if ties else ""
+    before, after = _finite(repair.before.size), _finite(repair.after.size)
+    single = "" if len(repair.after.samples) > 1 else " (on one probe input: --kerasdiff-batch=2 gives a second)"
+    causes = [Cause(s.id, f"{s.text}{tie}{single}", not tie and not single, before, after, s.patch)
+              for s, _ in repair.parts]  # fmt: skip
+    causes += [Cause(s.id, s.text, False, before, after, s.patch) for s, _ in ties]
+    known = {(s.id, s.patch) for s, _ in (*repair.parts, *ties)}
+    causes += [
+        Cause(s.id, s.text, False, before, None, s.patch)
+        for s in all_of_them
+        if s.sure and (s.id, s.patch) not in known
+    ]
+    return causes, [way for _, way in repair.parts]
+
+
+def _attempt(suspicion: Suspicion, bench: Bench) -> float | None:
+    """The smallest error that undoing a cause leaves."""
+    tried = [bench.try_out([(suspicion, way)]) for way in suspicion.ways[:1]]
+    return next((_finite(t.after.size) for t in tried if t is not None), None)
+
+
+def _told(message: str) -> tuple[str, str]:
+    """Text and remedy of a check's message."""
+    text, _, remedy = message.partition("; ")
+    return text, remedy
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _search(suspicions: Sequence[Suspicion], bench: Bench) -> tuple[Repair | None, list[Part]]:
+    """The fewest causes that repair a layer, with what repairs it as well and is something else.
+
+    First what both sides state, alone, then all of it together; then what is only tried; then pairs.
+    """
+    stated = [(s, way) for s in suspicions if s.stated for way in s.ways]
+    tried = [(s, way) for s in suspicions if not s.stated for way in s.ways]
+    for ways in (stated, tried):
+        repairs = _repairing(([part] for part in ways), bench)
+        if repairs:
+            return _with_the_sure(repairs, suspicions, bench)
+    first = [(s, s.ways[0]) for s in suspicions if s.stated and s.ways]
+    if len(first) > 1 and (repair := next(iter(_repairing([first], bench)), None)):
+        return _fewer(repair, bench), []
+    base = first if first else []
+    with_base = ((*base, part) for part in tried if base)
+    pairs = itertools.islice(itertools.combinations([*stated, *tried], 2), _MOST_PAIRS)
+    for parts in itertools.chain(with_base, pairs):
+        if bench.is_over:
+            break
+        if len({id(s) for s, _ in parts}) == len(parts):
+            repair = bench.try_out(parts)
+            if repair is not None and _is_repaired(repair):
+                return _fewer(repair, bench), []
+    return None, []
+
+
+def _is_repaired(repair: Repair) -> bool:
+    return repair.after.repairs(repair.before) or repair.after.falls_on_one(repair.before)
+
+
+def _repairing(several: Iterable[Sequence[Part]], bench: Bench) -> list[Repair]:
+    found = []
+    for parts in several:
+        if bench.is_over:
+            break
+        repair = bench.try_out(parts)
+        if repair is not None and _is_repaired(repair):
+            found.append(repair)
+    return found
+
+
+def _with_the_sure(
+    repairs: Sequence[Repair], suspicions: Sequence[Suspicion], bench: Bench
+) -> tuple[Repair, list[Part]]:
+    """The first of several repairs, with what is a fault though the activations do not show it."""
+    chosen = repairs[0]
+    own = chosen.parts[0][0]
+    others = [r.parts[0] for r in repairs[1:] if r.parts[0][0].id != own.id]
+    ties = [part for part in others if not part[0].sure and not bench.same(chosen.parts[0][1], part[1])]
+    sure = [(s, s.ways[0]) for s in suspicions if s.sure and s.ways and s is not own]
+    if sure:
+        more = bench.try_out([*chosen.parts, *sure])
+        if more is not None and _is_repaired(more):
+            chosen = more
+    return chosen, ties
+
+
+def _fewer(repair: Repair, bench: Bench) -> Repair:
+    """Leave out what the repair does not need."""
+    for part in repair.parts:
+        rest = [other for other in repair.parts if other is not part]
+        if rest and not part[0].sure:
+            less = bench.try_out(rest)
+            if less is not None and _is_repaired(less):
+                return _fewer(less, bench)
+    return repair
+
+
+def _whole(judge: Judge, change: Change) -> tuple[float | None, float | None]:
+    """Error of the model's outputs, the largest of all, before and after a change."""
+    wanted: Mapping[int, int] = {v: u for u, v in judge.outputs() if v is not None}
+    before = [judge.error_of_output(u, judge.candidate.recorded[v]) for v, u in wanted.items()]
+    try:
+        given = judge.candidate.changed(change).run(list(wanted), {})
+    except (ReplayError, KeyError, ValueError, IndexError, TypeError):
+        return _largest(before), None
+    return _largest(before), _largest([judge.error_of_output(u, given[v]) for v, u in wanted.items()])
+
+
+def _largest(errors: Sequence[Error]) -> float | None:
+    return _finite(max((float("inf") if error.reason else error.max_abs for error in errors), default=0.0))
