@@ -29,6 +29,8 @@ OF_THE_MODEL = {
     "training_notes": "never fails: what fine-tuning the port would need to know",
 }
 """Checks that are made once for each model."""
+SELFTEST = "selftest"
+"""The check that is made where ``--kerasdiff-selftest`` asks for it."""
 MODEL = "model"
 """What stands for the layer in the results and node ids of checks of the model."""
 

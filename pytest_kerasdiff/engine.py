@@ -26,6 +26,7 @@ from pytest_kerasdiff import (
 from pytest_kerasdiff.align import steps
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
+from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.checks import gather, registry
 from pytest_kerasdiff.diagnosis import diagnose
 from pytest_kerasdiff.errors import RunError
@@ -34,6 +35,7 @@ from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.selftest import run as selftest
 from pytest_kerasdiff.trace import Array, Recorded, ReferenceTrace
 
 
@@ -105,7 +107,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     observed = time.perf_counter()
     reference = reference or _wait(job.folder)
     waited = time.perf_counter()
-    judge = _best(reference, fed, names, arrays, stated, settings)
+    judge, again = _best(reference, fed, names, arrays, stated, settings)
     stated.check_names([layer.name for layer in reference.layers], judge.candidate.trace.parameters)
     switches = [*stated.switches, *settings.off]
     if misspelt := checklist.unknown(switches, registry.made(reference.layers, stated)):
@@ -118,6 +120,12 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     results = registry.run(reference, judge.candidate, judge.alignment, judge.verdicts, whole, switches)
     judged = time.perf_counter()
     diagnosis = diagnose.diagnose(reference, judge, results)
+    diagnosed = time.perf_counter()
+    tested = None
+    if settings.selftest:
+        right = report.passes(judge.verdicts, results)
+        tested = selftest.run(reference, judge, again) if right else None
+        results.append(tested.result() if tested is not None else selftest.not_made())
     data = report.build(
         settings,
         spec,
@@ -128,13 +136,15 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         judge.verdicts,
         results,
         diagnosis,
+        tested,
         {
             "open_port_s": opened - started,
             "record_s": recorded - opened,
             "observe_s": observed - recorded,
             "wait_for_reference_s": waited - observed,
             "judge_s": judged - waited,
-            "diagnose_s": time.perf_counter() - judged,
+            "diagnose_s": diagnosed - judged,
+            "selftest_s": time.perf_counter() - diagnosed,
         },
     )
     if settings.write_manifest is not None:
@@ -215,8 +225,11 @@ def _best(
     arrays: Sequence[Array],
     stated: Manifest,
     settings: Settings,
-) -> Judge:
+) -> tuple[Judge, Callable[[Change], Judge]]:
     """Align and judge; of two layouts that axes of equal size leave open, take that whose kernels read as Keras's do.
+
+    Returns:
+        The judge, and what judges the port with a change, which raises ReplayError where that does not run.
 
     Raises:
         RunError: The alignment stays ambiguous.
@@ -249,7 +262,12 @@ def _best(
     ]
     judges = [(make(option, {}), option) for option in joined]
     best, option = min(judges, key=lambda pair: len(pair[0].layouts.contradicted))
-    return settle.settle(best, lambda chosen: make(option, chosen), reference)
+
+    def judged(change: Change) -> Judge:
+        other = dataclasses.replace(option, candidate=option.candidate.seeded(change))
+        return settle.settle(make(other, {}), lambda chosen: make(other, chosen), reference)
+
+    return settle.settle(best, lambda chosen: make(option, chosen), reference), judged
 
 
 def _wait(folder: Path) -> ReferenceTrace:

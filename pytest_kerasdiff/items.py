@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import text
+from pytest_kerasdiff import checklist, text
 from pytest_kerasdiff.checklist import MODEL
 from pytest_kerasdiff.checks import registry
 from pytest_kerasdiff.errors import RunError
@@ -67,6 +67,8 @@ class WholeCollector(pytest.Collector):
         """One item for each check."""
         for name in registry.of_model(self.config.stash[SESSION].manifest(self.path)):
             yield CheckItem.from_parent(self, name=name)
+        if self.config.stash[SESSION].models[self.path].selftest:
+            yield CheckItem.from_parent(self, name=checklist.SELFTEST)
 
 
 class _Item(pytest.Item):

@@ -36,6 +36,7 @@ class Settings:
     inputs: Path | None = None
     report: Path | None = None
     trust: bool = False
+    selftest: bool = False
     off: tuple[Switch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -178,6 +179,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("inputs", "real probe inputs (`.npy` or `.npz`) instead of generated ones", _path, "PATH"),
     Option("report", "folder that receives report.json", _path, "DIR"),
     Option("trust", "run code stored in the model files", _switch, ""),
+    Option(
+        "selftest",
+        "seed faults into the torch model, one at a time, and fail where a detectable one is not caught",
+        _switch,
+        "",
+    ),
     Option(
         "off",
         "turn a check off, with the reason, which the report shows; repeatable, one a line in the ini",

@@ -19,6 +19,7 @@ from pytest_kerasdiff.judge import Judge, LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import ModelFile
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.selftest.run import SelfTest
 from pytest_kerasdiff.trace import ReferenceTrace
 from pytest_kerasdiff.verdict import Error
 
@@ -36,6 +37,7 @@ def build(
     verdicts: Sequence[LayerVerdict],
     checks: Sequence[CheckResult],
     diagnosis: Diagnosis,
+    tested: SelfTest | None,
     timing: Mapping[str, float],
 ) -> Report:
     """Put a finished run into the report's form."""
@@ -61,6 +63,7 @@ def build(
         "layers": layers,
         "checks": checked,
         "repaired": _repaired(diagnosis),
+        "selftest": None if tested is None else dataclasses.asdict(tested),
         "summary": tally.summary(layers, checked),
         "inputs": {
             name: {
@@ -82,6 +85,12 @@ def build(
         },
         "timing": dict(timing),
     }
+
+
+def passes(verdicts: Sequence[LayerVerdict], checks: Sequence[CheckResult]) -> bool:
+    """Whether a run's verdict is that the port is equivalent."""
+    statuses = [{"status": result.status} for result in verdicts]
+    return tally.verdict(statuses, [dataclasses.asdict(check) for check in checks]) == "pass"
 
 
 def _repaired(diagnosis: Diagnosis) -> dict[str, float | None] | None:

@@ -89,6 +89,8 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
     for layer in failing:
         yield f"  {layer['status']:<9} {_title(layer)}  {_short(layer)}"
     yield from _checks(report["checks"])
+    if report["selftest"] is not None:
+        yield from _selftest(report)
     if report["repaired"] is not None:
         before, after = (_number(report["repaired"][key]) for key in ("before", "after"))
         yield f"  repaired  the model's output with all confirmed causes undone: {before} → {after}"
@@ -101,6 +103,20 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
         if undeclared:
             more = " …" if len(undeclared) > 6 else ""
             yield f"  torch parameters no operation used: {', '.join(undeclared[:6])}{more}"
+
+
+def _selftest(report: Mapping[str, Any]) -> Iterator[str]:
+    """What became of the seeded faults, in a line for each id of the catalogue; what was not caught, fault by fault."""
+    yield from (f"  selftest  {check['message']}" for check in report["checks"] if check["check"] == "selftest")
+    faults = report["selftest"]["faults"]
+    for one in dict.fromkeys(fault["id"] for fault in faults):
+        own = [fault for fault in faults if fault["id"] == one]
+        caught, named, confirmed = (sum(fault[key] for fault in own) for key in ("caught", "named", "confirmed"))
+        yield f"    {one:<24} {len(own):>3} seeded, {caught} caught, {named} named, {confirmed} confirmed"
+    for fault in faults:
+        if not fault["caught"]:
+            moved = f"moves {_number(fault['effect'])} of limit {_number(fault['limit'])}"
+            yield f"    {fault['status']:<13} {fault['id']} in {fault['layer']}: {fault['words']}; its output {moved}"
 
 
 def _left_out(layers: Sequence[Layer]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from pytest_kerasdiff.candidate import formulas
-from pytest_kerasdiff.candidate.instruction import Instruction
+from pytest_kerasdiff.candidate.instruction import Instruction, unwritten
 from pytest_kerasdiff.change import Chain, Edit, Here, Step, Taken
 from pytest_kerasdiff.trace import Array, Constant, Operation, Value
 
@@ -98,6 +98,7 @@ class _Edited:
         if instead:
             found = _tensors(_run(instead, None, taken))
         else:
+            unwritten(self.function, taken)
             result = self.function(*taken[""]) if "" in taken else self.function(**taken)
             returned = [t for t, kept in zip(_tensors(result), self.kept, strict=False) if kept]
             found = [*returned, *(taken[name] for name in self.written)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence
 from typing import Any
 
+import torch
 from torch.utils import _pytree as pytree
 
 from pytest_kerasdiff.trace import Value
@@ -41,3 +42,16 @@ class Instruction:
         """Numbers of the values it gives."""
         yield from (o for o in self.outputs if o is not None)
         yield from self.written
+
+
+def unwritten(function: Callable[..., Any], taken: MutableMapping[str, Any] | MutableSequence[Any]) -> None:
+    """Give copies to what a normalisation in training mode writes, which its schema does not say.
+
+    Source: torch.nn.functional.batch_norm updates running_mean and running_var, its arguments 3 and 4.
+    """
+    if function is torch.ops.aten.batch_norm.default:
+        for name, place in (("running_mean", 3), ("running_var", 4)):
+            at: Any = name if isinstance(taken, MutableMapping) else place
+            holder: Any = taken
+            if isinstance(holder[at], torch.Tensor):
+                holder[at] = holder[at].clone()

@@ -12,7 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from pytest_kerasdiff.candidate import edited
-from pytest_kerasdiff.candidate.instruction import Instruction
+from pytest_kerasdiff.candidate.instruction import Instruction, unwritten
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Operation, ReplayError, Value
 
@@ -199,6 +199,7 @@ class Program:
         for where in instruction.writes:
             holder: Any = kwargs if isinstance(where, str) else args
             holder[where] = holder[where].clone()
+        unwritten(instruction.function, args)
         result = [t for t in pytree.tree_leaves(instruction.function(*args, **kwargs)) if isinstance(t, torch.Tensor)]
         for number, tensor in zip(instruction.outputs, result, strict=True):
             if number is not None and number not in given:

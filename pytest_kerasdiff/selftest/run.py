@@ -1,0 +1,199 @@
+"""Seed faults into a right port, one at a time, and see whether the comparison catches and names them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from pytest_kerasdiff.change import Change
+from pytest_kerasdiff.checklist import MODEL, SELFTEST
+from pytest_kerasdiff.checks import registry as checks
+from pytest_kerasdiff.checks.subject import CheckResult
+from pytest_kerasdiff.diagnosis import diagnose
+from pytest_kerasdiff.diagnosis.case import Case, Way
+from pytest_kerasdiff.diagnosis.trial import measure
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.judge import Judge
+from pytest_kerasdiff.selftest import hyper, weights
+from pytest_kerasdiff.selftest.seed import Seed
+from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
+
+SECONDS = 300.0
+"""How long a self-test may take; what it did not come to is counted and said."""
+_OF_AN_ID = 4
+"""Faults of one id that are seeded, in layers spread over the model."""
+_SEEDERS: tuple[Callable[[Case], Iterator[Seed]], ...] = (
+    weights.kernels,
+    weights.other_layers,
+    weights.biases,
+    weights.normalisations,
+    weights.recurrent,
+    weights.tables,
+    hyper.paddings,
+    hyper.windows,
+    hyper.activations,
+    hyper.extras,
+    hyper.orders,
+    hyper.joins,
+    hyper.modes,
+    hyper.resampling,
+    hyper.inputs,
+)
+Again = Callable[[Change], Judge]
+"""Judges the port with a change."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sown:
+    """What became of one seeded fault.
+
+    Attributes:
+        id: Id of the catalogue.
+        layer: Where it was seeded.
+        words: What was done to the port.
+        caught: A layer or a check failed.
+        by: What failed: "output" of layers, names of checks.
+        named: A cause of this id was given for a layer at fault.
+        confirmed: And confirmed by a trial.
+        found: The ids that were given.
+        effect: How far the layer's output, or the model's where that is more, moves; None where it cannot be said.
+        limit: How far the layer's output may move.
+        status: "caught", "undetectable" on these inputs, or "missed".
+    """
+
+    id: str
+    layer: str
+    words: str
+    caught: bool
+    by: tuple[str, ...]
+    named: bool
+    confirmed: bool
+    found: tuple[str, ...]
+    effect: float | None
+    limit: float
+    status: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What became of all seeded faults.
+
+    Attributes:
+        faults: Each of them.
+        left_out: Seeds that the time did not allow.
+    """
+
+    faults: tuple[Sown, ...]
+    left_out: int = 0
+
+    def result(self) -> CheckResult:
+        """The self-test as a check of the model: it fails where a detectable fault was missed."""
+        of = {status: [s for s in self.faults if s.status == status] for status in ("caught", "undetectable", "missed")}
+        caught, unseen, missed = of["caught"], of["undetectable"], of["missed"]
+        if not self.faults:
+            return CheckResult(SELFTEST, MODEL, "fail", SELFTEST, "no fault could be seeded: nothing is proved")
+        words = (
+            f"{len(self.faults)} faults of {len({s.id for s in self.faults})} kinds seeded: {len(caught)} caught, "
+            f"{sum(s.named for s in caught)} of them named, {sum(s.confirmed for s in caught)} confirmed; "
+            f"{len(unseen)} undetectable on these inputs"
+        )
+        if self.left_out:
+            words += f"; {self.left_out} not seeded, the time was over"
+        if missed:
+            told = ", ".join(f"{s.id} in {s.layer} ({s.words})" for s in missed[:3])
+            return CheckResult(
+                SELFTEST, MODEL, "fail", SELFTEST, f"{words}; {len(missed)} MISSED: {told}; please report it"
+            )
+        return CheckResult(SELFTEST, MODEL, "pass", "", words)
+
+
+def not_made() -> CheckResult:
+    """The result where the port itself is wrong: in it, a seeded fault proves nothing."""
+    return CheckResult(
+        SELFTEST, MODEL, "fail", SELFTEST, "not made: it needs a port that passes; repair this one first"
+    )
+
+
+def run(reference: ReferenceTrace, judge: Judge, again: Again) -> SelfTest:
+    """Seed faults one at a time.
+
+    Args:
+        reference: The Keras side.
+        judge: What was judged of the port as it is; it passes.
+        again: Judges it with a change.
+    """
+    end, found = time.monotonic() + SECONDS, list[Sown]()
+    seeds = list(_spread(_seeds(reference, judge)))
+    for number, (position, seed) in enumerate(seeds):
+        if time.monotonic() > end:
+            return SelfTest(tuple(found), len(seeds) - number)
+        try:
+            found.append(_sow(reference, judge, position, seed, again))
+        except (ReplayError, KeyError):
+            continue  # a port that does not run is no fault to be found
+    return SelfTest(tuple(found))
+
+
+def _seeds(reference: ReferenceTrace, judge: Judge) -> Iterator[tuple[int, Seed]]:
+    for position in range(len(reference.layers)):
+        result = judge.verdicts[position]
+        subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, result)
+        case = Case(position, subject, judge, reference)
+        if result.status == "pass":
+            for seeder in _SEEDERS:
+                yield from ((position, seed) for seed in seeder(case))
+
+
+def _spread(seeds: Iterable[tuple[int, Seed]]) -> Iterator[tuple[int, Seed]]:
+    """Of each kind of fault a few, from the first layer to the last."""
+    kinds: dict[tuple[str, str], list[tuple[int, Seed]]] = {}
+    for position, seed in seeds:
+        kinds.setdefault((seed.id, seed.words.split(" of ")[0]), []).append((position, seed))
+    for several in kinds.values():
+        step = max(1.0, (len(several) - 1) / max(1, _OF_AN_ID - 1))
+        chosen = dict.fromkeys(min(round(i * step), len(several) - 1) for i in range(min(_OF_AN_ID, len(several))))
+        yield from (several[i] for i in chosen)
+
+
+def _sow(reference: ReferenceTrace, judge: Judge, position: int, seed: Seed, again: Again) -> Sown:
+    layer = reference.layers[position]
+    try:
+        other = again(seed.change)
+    except RunError:  # the run stops with a line of its own
+        return Sown(seed.id, layer.name, seed.words, True, ("run",), False, False, (), None, 0.0, "caught")
+    effect, limit = _effect(judge, other, position, seed)
+    results = checks.run(reference, other.candidate, other.alignment, other.verdicts, None)
+    failing = [la.name for la, v in zip(reference.layers, other.verdicts, strict=True)
+               if v.status not in ("pass", "declared")]  # fmt: skip
+    by = tuple(dict.fromkeys([*["output"] * bool(failing), *(r.check for r in results if r.status == "fail")]))
+    diagnosis = diagnose.diagnose(reference, other, results)
+    causes = [cause for causes in diagnosis.causes.values() for cause in causes]
+    right = [cause for cause in causes if cause.id in (seed.id, *seed.also)]
+    seen = effect is None or effect > limit
+    status = "caught" if by else "missed" if seen else "undetectable"
+    return Sown(
+        seed.id,
+        layer.name,
+        seed.words,
+        bool(by),
+        by,
+        bool(right),
+        any(cause.confirmed for cause in right),
+        tuple(dict.fromkeys(cause.id for cause in causes)),
+        effect,
+        limit,
+        status,
+    )
+
+
+def _effect(judge: Judge, other: Judge, position: int, seed: Seed) -> tuple[float | None, float]:
+    """How far a fault moves the layer's output on Keras's inputs, or the model's outputs, against the layer's limit.
+
+    Found by the unchanged port's alignment, so that it does not depend on what is to be proved.
+    """
+    alone = measure(judge, position, Way(seed.change)).error
+    outputs = [judge.error_of_output(u, other.candidate.recorded[v]) for u, v in judge.outputs() if v is not None]
+    worst = max([alone, *outputs], key=lambda e: (bool(e.reason), e.max_abs / e.limit if e.limit else 0.0))
+    return (worst.max_abs if math.isfinite(worst.max_abs) else None), worst.limit
