@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from pytest_kerasdiff.candidate import edited
+from pytest_kerasdiff.candidate import edited, expanded
 from pytest_kerasdiff.candidate.instruction import Instruction, unwritten
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Operation, ReplayError, Value
@@ -132,7 +132,20 @@ class Program:
 
     def seeded(self, change: Change) -> Program:
         """A changed program as if it had been recorded so; see ``Recorded.seeded``."""
-        result = self.changed(change)
+        result = self.changed(Change(change.constants))
+        expansion = expanded.Expansion(max(self._trace.shapes) + 1, max(self._constants, default=-1) + 1)
+        program: list[expanded.Line] = []
+        for i, line in enumerate(zip(self._instructions, self._trace.operations, strict=True)):
+            program += expansion.expand(*line, change.edits[i]) if i in change.edits else [line]
+        result._instructions = [instruction for instruction, _ in program]
+        result._producer = {value: i for i, ins in enumerate(result._instructions) for value in ins.gives()}
+        result._constants = {**result._constants, **{n: self._tensor(a) for n, a in expansion.constants.items()}}
+        data = {n: ConstantData(a, ()) for n, a in expansion.constants.items()}
+        result._trace = dataclasses.replace(
+            result._trace,
+            operations=tuple(operation for _, operation in program),
+            constants={**result._trace.constants, **data},
+        )
         shapes = {number: tuple(tensor.shape) for number, tensor in self._inputs.items()}
         outputs: dict[int, Array] = {}
 
@@ -142,7 +155,7 @@ class Program:
                 outputs[number] = array_of(tensor)
 
         try:
-            result._execute(range(len(result._instructions)), dict(self._inputs), visit, set(self._producer))
+            result._execute(range(len(result._instructions)), dict(self._inputs), visit, set(result._producer))
         except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError) as error:
             raise ReplayError(_reason(error)) from None
         result._outputs = {**self._outputs, **outputs}
