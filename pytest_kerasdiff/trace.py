@@ -200,6 +200,9 @@ class Candidate(Protocol):
     def changed(self, change: Change) -> Candidate:
         """The same program with a change; shapes and recorded outputs stay those of the unchanged one."""
 
+    def in_precision(self, precision: str) -> Candidate:
+        """The same program in other arithmetic: "float64" or "float32"."""
+
 
 class Recorded(Candidate, Protocol):
     """The torch side just recorded."""

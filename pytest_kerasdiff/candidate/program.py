@@ -130,6 +130,17 @@ class Program:
         )
         return result
 
+    def in_precision(self, precision: str) -> Program:
+        """The same program in other arithmetic; see ``Candidate.in_precision``."""
+        result = copy.copy(self)
+        result._precision = torch.float64 if precision == "float64" else torch.float32
+
+        def converted(tensors: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+            return {n: t.to(result._precision) if t.is_floating_point() else t for n, t in tensors.items()}
+
+        result._constants, result._inputs = converted(self._constants), converted(self._inputs)
+        return result
+
     def seeded(self, change: Change) -> Program:
         """A changed program as if it had been recorded so; see ``Recorded.seeded``."""
         result = self.changed(Change(change.constants))

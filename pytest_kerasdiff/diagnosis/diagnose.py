@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pytest_kerasdiff.change import Change, combined
 from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.subject import CheckResult
-from pytest_kerasdiff.diagnosis import pattern, registry
+from pytest_kerasdiff.diagnosis import noise, pattern, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.trial import Bench, Budget, Repair
 from pytest_kerasdiff.judge import Judge
@@ -88,10 +88,14 @@ def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckRes
             break
         subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, judge.verdicts[position])
         case = Case(position, subject, judge, reference, own)
+        rounding = noise.describe(case) if at_fault else ""
+        if rounding and not own:
+            found.patterns[position] = rounding
+            continue
         causes, undone = _layer(case, Budget(_SECONDS_OF_A_LAYER))
         found.causes[position] = causes
         if at_fault and not any(cause.confirmed for cause in causes):
-            found.patterns[position] = pattern.describe(case)
+            found.patterns[position] = rounding or pattern.describe(case)
         for way in undone:
             change = combined(change, way.in_the_whole) or change
     if change:
