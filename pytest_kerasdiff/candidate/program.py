@@ -16,6 +16,9 @@ from pytest_kerasdiff.candidate.instruction import Instruction, unwritten
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Operation, ReplayError, Value
 
+_RAISED = (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError, KeyError)
+"""What an operation raises that does not fit the values it is given."""
+
 
 class Program:
     """A recorded model that can be run again. Implements ``pytest_kerasdiff.trace.Candidate``."""
@@ -54,7 +57,7 @@ class Program:
         found: dict[int, Array] = {n: array_of(values[n]) for n in wanted if n in values}
         try:
             self._execute(steps, values, lambda n, t: found.setdefault(n, array_of(t)), set(wanted))
-        except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError) as error:
+        except _RAISED as error:
             raise ReplayError(_reason(error)) from None
         return found
 
@@ -147,7 +150,12 @@ class Program:
         expansion = expanded.Expansion(max(self._trace.shapes) + 1, max(self._constants, default=-1) + 1)
         program: list[expanded.Line] = []
         for i, line in enumerate(zip(self._instructions, self._trace.operations, strict=True)):
-            program += expansion.expand(*line, change.edits[i]) if i in change.edits else [line]
+            try:
+                program += expansion.expand(*line, change.edits[i]) if i in change.edits else [line]
+            except ValueError as error:
+                raise ReplayError(str(error)) from None
+        if not all(operation.inputs for _, operation in program):
+            raise ReplayError("an operation would no longer depend on the model's input")
         result._instructions = [instruction for instruction, _ in program]
         result._producer = {value: i for i, ins in enumerate(result._instructions) for value in ins.gives()}
         result._constants = {**result._constants, **{n: self._tensor(a) for n, a in expansion.constants.items()}}
@@ -167,7 +175,7 @@ class Program:
 
         try:
             result._execute(range(len(result._instructions)), dict(self._inputs), visit, set(result._producer))
-        except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError) as error:
+        except _RAISED as error:
             raise ReplayError(_reason(error)) from None
         result._outputs = {**self._outputs, **outputs}
         result._trace = dataclasses.replace(result._trace, shapes={**self._trace.shapes, **shapes})

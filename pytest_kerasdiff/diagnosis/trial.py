@@ -178,7 +178,9 @@ class Bench:
             return False
         also = read_by(first.change) | read_by(second.change)
         given = judge.feed(at, value, first.ignoring, also)
-        larger = {v: _LARGER * np.asarray(a, np.float64) if a.dtype.kind == "f" else a for v, a in given.items()}
+        draw = np.random.default_rng(0)
+        floats = {v: np.asarray(a, np.float64) for v, a in given.items() if a.dtype.kind == "f"}
+        larger = {**given, **{v: _LARGER * a + draw.normal(size=a.shape) for v, a in floats.items()}}
         try:
             one, other = (judge.candidate.changed(w.change).run([value], larger)[value] for w in (first, second))
         except (ReplayError, ValueError, KeyError, IndexError, TypeError):

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_kerasdiff.change import Change, Edit, Here, Step, Taken, removed
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.selftest.seed import Seed, edited, named, of_kind
-from pytest_kerasdiff.trace import Operation
+from pytest_kerasdiff.trace import Operation, Value
 
 _RELU = Step("relu", {"self": Here()})
 
@@ -92,7 +92,7 @@ def activations(case: Case) -> Iterator[Seed]:
     """An activation function of another kind, with another number, left out, or moved before the normalisation."""
     for operation in of_kind(case, "act"):
         takes = "self" if "self" in operation.arguments else "input"
-        if len(operation.inputs) != 1 or takes not in operation.arguments:
+        if len(operation.inputs) != 1 or not isinstance(operation.arguments.get(takes), Value):
             continue
         if operation.op == "softmax" or operation.op.endswith("_softmax"):
             yield Seed("softmax", "no softmax", edited(case, operation, removed(takes)), ("missing-layer",))
