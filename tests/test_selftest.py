@@ -15,8 +15,8 @@ from pytest_kerasdiff.selftest.seed import Seed
 from tests import helpers
 from tests.helpers import Report
 
-CAUGHT = Sown("eps", "bn", "epsilon 1e-05", True, ("eps",), True, True, ("eps",), 1e-4, 1e-5, "caught")
-UNSEEN = dataclasses.replace(CAUGHT, caught=False, by=(), named=False, confirmed=False, found=(), effect=0.0,
+CAUGHT = Sown("eps", "bn", "epsilon 1e-05", True, ("eps",), ("bn",), True, True, ("eps",), 1e-4, 1e-5, 0.0, "caught")
+UNSEEN = dataclasses.replace(CAUGHT, caught=False, by=(), blamed=(), named=False, confirmed=False, found=(), effect=0.0,
                              status="undetectable")  # fmt: skip
 MISSED = dataclasses.replace(UNSEEN, effect=0.5, status="missed")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from pytest_kerasdiff.change import Change
+from pytest_kerasdiff.change import Change, combined
 from pytest_kerasdiff.checklist import MODEL, SELFTEST
 from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.subject import CheckResult
@@ -41,6 +41,8 @@ _SEEDERS: tuple[Callable[[Case], Iterator[Seed]], ...] = (
     hyper.resampling,
     hyper.inputs,
 )
+Part = tuple[int, Seed]
+"""Position of a layer, and what is seeded there."""
 Again = Callable[[Change], Judge]
 """Judges the port with a change."""
 
@@ -55,11 +57,13 @@ class Sown:
         words: What was done to the port.
         caught: A layer or a check failed.
         by: What failed: "output" of layers, names of checks.
+        blamed: Layers at fault.
         named: A cause of this id was given for a layer at fault.
         confirmed: And confirmed by a trial.
         found: The ids that were given.
         effect: How far the layer's output, or the model's where that is more, moves; None where it cannot be said.
         limit: How far the layer's output may move.
+        repaired: Error of the model's outputs with all confirmed causes undone; None where none is confirmed.
         status: "caught", "undetectable" on these inputs, or "missed".
     """
 
@@ -68,11 +72,13 @@ class Sown:
     words: str
     caught: bool
     by: tuple[str, ...]
+    blamed: tuple[str, ...]
     named: bool
     confirmed: bool
     found: tuple[str, ...]
     effect: float | None
     limit: float
+    repaired: float | None
     status: str
 
 
@@ -125,18 +131,19 @@ def run(reference: ReferenceTrace, judge: Judge, again: Again) -> SelfTest:
         again: Judges it with a change.
     """
     end, found = time.monotonic() + SECONDS, list[Sown]()
-    seeds = list(_spread(_seeds(reference, judge)))
-    for number, (position, seed) in enumerate(seeds):
+    chosen = list(_spread(seeds(reference, judge)))
+    for number, (position, seed) in enumerate(chosen):
         if time.monotonic() > end:
-            return SelfTest(tuple(found), len(seeds) - number)
+            return SelfTest(tuple(found), len(chosen) - number)
         try:
-            found.append(_sow(reference, judge, position, seed, again))
-        except (ReplayError, KeyError):
+            found.append(sow(reference, judge, [(position, seed)], again))
+        except ReplayError:
             continue  # a port that does not run is no fault to be found
     return SelfTest(tuple(found))
 
 
-def _seeds(reference: ReferenceTrace, judge: Judge) -> Iterator[tuple[int, Seed]]:
+def seeds(reference: ReferenceTrace, judge: Judge) -> Iterator[Part]:
+    """Every fault that can be seeded into a port, with the position of the layer."""
     for position in range(len(reference.layers)):
         result = judge.verdicts[position]
         subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, result)
@@ -146,9 +153,9 @@ def _seeds(reference: ReferenceTrace, judge: Judge) -> Iterator[tuple[int, Seed]
                 yield from ((position, seed) for seed in seeder(case))
 
 
-def _spread(seeds: Iterable[tuple[int, Seed]]) -> Iterator[tuple[int, Seed]]:
+def _spread(seeds: Iterable[Part]) -> Iterator[Part]:
     """Of each kind of fault a few, from the first layer to the last."""
-    kinds: dict[tuple[str, str], list[tuple[int, Seed]]] = {}
+    kinds: dict[tuple[str, str], list[Part]] = {}
     for position, seed in seeds:
         kinds.setdefault((seed.id, seed.words.split(" of ")[0]), []).append((position, seed))
     for several in kinds.values():
@@ -157,34 +164,55 @@ def _spread(seeds: Iterable[tuple[int, Seed]]) -> Iterator[tuple[int, Seed]]:
         yield from (several[i] for i in chosen)
 
 
-def _sow(reference: ReferenceTrace, judge: Judge, position: int, seed: Seed, again: Again) -> Sown:
-    layer = reference.layers[position]
+def sow(reference: ReferenceTrace, judge: Judge, parts: Sequence[Part], again: Again) -> Sown:
+    """Seed one fault, or several at once, and see what the comparison makes of it.
+
+    Args:
+        reference: The Keras side.
+        judge: What was judged of the port as it is.
+        parts: Position of a layer, and what is seeded there.
+        again: Judges the port with a change.
+
+    Raises:
+        ReplayError: The port does not run with it.
+        ValueError: The faults contradict each other.
+    """
+    change: Change | None = Change()
+    for _, seed in parts:
+        change = combined(change, seed.change) if change is not None else None
+    if change is None:
+        raise ValueError("these faults contradict each other")
+    told = (
+        " + ".join(seed.id for _, seed in parts),
+        " + ".join(dict.fromkeys(reference.layers[position].name for position, _ in parts)),
+        " + ".join(seed.words for _, seed in parts),
+    )
     try:
-        other = again(seed.change)
+        other = again(change)
     except RunError:  # the run stops with a line of its own
-        return Sown(seed.id, layer.name, seed.words, True, ("run",), False, False, (), None, 0.0, "caught")
-    effect, limit = _effect(judge, other, position, seed)
+        return Sown(*told, True, ("run",), (), False, False, (), None, 0.0, None, "caught")
+    measured = [_effect(judge, other, position, seed) for position, seed in parts]
+    effect, limit = max(measured, key=lambda pair: float("inf") if pair[0] is None else pair[0] / max(pair[1], 1e-300))
     results = checks.run(reference, other.candidate, other.alignment, other.verdicts, None)
-    failing = [la.name for la, v in zip(reference.layers, other.verdicts, strict=True)
-               if v.status not in ("pass", "declared")]  # fmt: skip
-    by = tuple(dict.fromkeys([*["output"] * bool(failing), *(r.check for r in results if r.status == "fail")]))
+    pairs = list(zip(reference.layers, other.verdicts, strict=True))
+    failing = any(v.status not in ("pass", "declared") for _, v in pairs)
+    by = tuple(dict.fromkeys([*["output"] * failing, *(r.check for r in results if r.status == "fail")]))
     diagnosis = diagnose.diagnose(reference, other, results)
     causes = [cause for causes in diagnosis.causes.values() for cause in causes]
-    right = [cause for cause in causes if cause.id in (seed.id, *seed.also)]
+    right = [[cause for cause in causes if cause.id in (seed.id, *seed.also)] for _, seed in parts]
     seen = effect is None or effect > limit
-    status = "caught" if by else "missed" if seen else "undetectable"
     return Sown(
-        seed.id,
-        layer.name,
-        seed.words,
+        *told,
         bool(by),
         by,
-        bool(right),
-        any(cause.confirmed for cause in right),
+        tuple(layer.name for layer, v in pairs if v.status in ("fault", "unpaired")),
+        all(right),
+        all(any(cause.confirmed for cause in own) for own in right),
         tuple(dict.fromkeys(cause.id for cause in causes)),
         effect,
         limit,
-        status,
+        diagnosis.repaired[1] if diagnosis.repaired is not None else None,
+        "caught" if by else "missed" if seen else "undetectable",
     )
 
 
