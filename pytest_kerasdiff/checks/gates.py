@@ -72,7 +72,7 @@ Quad = tuple[Held, Held, Held | None, Held | None]
 
 def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found]:
     """Compare cell by cell with torch's modules, or with what a port written by hand holds."""
-    theirs, ours = list(_quads(subject)), cells(subject.weights)
+    theirs, ours = list(quads(subject)), cells(subject.weights)
     if not ours:
         return
     for number, cell in enumerate(ours):
@@ -96,10 +96,11 @@ def _exchanged(cell: Cell, quad: Quad, subject: Subject) -> Found:
     if subject.layer.class_name != "Bidirectional":
         return Found("", f"{cell.prefix}kernel held by another module")
     words = f"{cell.prefix}kernel: {quad[0].where} holds the other direction's; exchange forward and backward"
-    return Found("bidirectional-order", words)
+    return Found("bidirectional-order", words, name=f"{cell.prefix}kernel")
 
 
-def _quads(subject: Subject) -> Iterator[Quad]:
+def quads(subject: Subject) -> Iterator[Quad]:
+    """What each of torch's recurrent operations of a layer holds, for every direction and level of it."""
     by_name = {c.where: c for c in held(subject)}
     numbers = {n: ", ".join(data.origins) or "a constant" for n, data in subject.constants.items()}
     seen = set()
@@ -124,19 +125,20 @@ def _quads(subject: Subject) -> Iterator[Quad]:
 
 def _cell(cell: Cell, quad: Quad, subject: Subject) -> Iterator[Found]:
     for name, weight, holder in (("kernel", cell.kernel, quad[0]), ("recurrent_kernel", cell.recurrent, quad[1])):
-        yield _kernel(f"{cell.prefix}{name}", weight, holder, cell.gates, subject)
+        full = f"{cell.prefix}{name}"
+        yield _kernel(full, weight, holder, cell.gates, subject)._replace(name=full)
     if cell.bias is not None or quad[2] is not None:
-        yield _biases(cell, quad)
+        yield _biases(cell, quad)._replace(name=f"{cell.prefix}bias")
 
 
-def _ordered(array: Array, gates: int) -> Array:
+def ordered(array: Array, gates: int) -> Array:
     """Blocks of gates along the first axis in torch's order."""
     blocks = np.split(array, gates)
     return np.concatenate([blocks[i] for i in _TORCH[gates]])
 
 
 def _kernel(name: str, weight: Array, holder: Held, gates: int, subject: Subject) -> Found:
-    port, wanted = holder.array, _ordered(weight.T, gates)
+    port, wanted = holder.array, ordered(weight.T, gates)
     remedy = f"use {name.rpartition('/')[2]}.T" + ("" if gates != 3 else " with its blocks in the order r, z, h")
     if same(port, wanted):
         return Found("", f"{name} equal")
@@ -183,7 +185,7 @@ def _biases(cell: Cell, quad: Quad) -> Found:
     both = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
     if both.shape[1:] != ours[0].shape:
         return Found("weights-differ", f"{name}: {both.shape[1]} elements in Keras, {ours[0].size} in the port")
-    wanted = [_ordered(np.asarray(b), gates) for b in both]
+    wanted = [ordered(np.asarray(b), gates) for b in both]
     where = " and ".join(h.where for h in quad[2:] if h is not None) or "the module"
     split = bias.ndim == 2  # the last gate's biases are not added to each other
     if _alike(sum(ours), sum(wanted)) and (not split or _alike(_last(ours[1], gates), _last(wanted[1], gates))):
@@ -217,9 +219,11 @@ def _alike(port: Array | int, keras: Array | int) -> bool:
 def _by_hand(cell: Cell, constants: Sequence[Held]) -> Iterator[Found]:
     """A port of its own making may hold gates in any order and in pieces: it says what it takes them for."""
     for name, weight in (("kernel", cell.kernel), ("recurrent_kernel", cell.recurrent)):
-        yield _anywhere(f"{cell.prefix}{name}", weight, True, cell.gates, constants)
+        full = f"{cell.prefix}{name}"
+        yield _anywhere(full, weight, True, cell.gates, constants)._replace(name=full)
     if cell.bias is not None and np.any(cell.bias):
-        yield _bias_anywhere(f"{cell.prefix}bias", cell.bias, cell.gates, constants)
+        full = f"{cell.prefix}bias"
+        yield _bias_anywhere(full, cell.bias, cell.gates, constants)._replace(name=full)
 
 
 def _bias_anywhere(name: str, bias: Array, gates: int, constants: Sequence[Held]) -> Found:

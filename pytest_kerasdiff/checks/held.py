@@ -34,11 +34,13 @@ class Found(NamedTuple):
         cause: Id of the fault in the catalogue; empty where the port holds Keras's weight.
         words: What the port holds, where, and the remedy.
         fails: When a cause fails the check.
+        name: The weight, as Keras calls it.
     """
 
     cause: str
     words: str
     fails: Fails = "wrong"
+    name: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ Source: torch.nn.MultiheadAttention; keras/src/layers/attention/multi_head_atten
 def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found]:
     """Compare the kernels of query, key, value and output with what the operations hold."""
     for name, weight in subject.weights.items():
-        yield _bias(name, weight, constants) if name.endswith("bias") else _kernel(name, weight, subject, constants)
+        found = _bias(name, weight, constants) if name.endswith("bias") else _kernel(name, weight, subject, constants)
+        yield found._replace(name=name)
 
 
 def _as_taken(holder: Held) -> list[Array]:
@@ -56,7 +57,7 @@ def _kernel(name: str, weight: Array, subject: Subject, constants: Sequence[Held
     for holder in constants:
         for port in _pieces(holder.array, wanted):
             if words := _otherwise(name, weight, wanted, port):
-                return Found("mha-layout", f"{name}: {holder.where} is Keras's, {words}; use {_remedy(name)}")
+                return Found("mha-layout", f"{name}: {holder.where} is Keras's, {words}; use {remedy(name)}")
             if port.shape == wanted.shape and (kind := rounded(wanted, port)):
                 words = f"{name}: {holder.where} is Keras's after rounding to {kind}; load the file's float32 weights"
                 return Found("weights-rounded", words, "always")
@@ -71,12 +72,13 @@ def _kernel(name: str, weight: Array, subject: Subject, constants: Sequence[Held
     fitting = [(holder, port) for holder, port in pieces if port.shape == wanted.shape]
     if fitting and all(abs(likeness(port, wanted)) < strangers.ALIKE for _, port in fitting):
         where = ", ".join(dict.fromkeys(holder.where for holder, _ in fitting))
-        words = f"{name}: none of {where} holds it, or any like it, as before loading; use {_remedy(name)}"
+        words = f"{name}: none of {where} holds it, or any like it, as before loading; use {remedy(name)}"
         return Found("weights-not-loaded", words)
-    return Found("weights-differ", f"{name}: no constant of the port holds it; use {_remedy(name)}")
+    return Found("weights-differ", f"{name}: no constant of the port holds it; use {remedy(name)}")
 
 
-def _remedy(name: str) -> str:
+def remedy(name: str) -> str:
+    """What makes torch's of Keras's, as code."""
     return "kernel.reshape(heads * elements, -1).T" if "output" in name else "kernel.reshape(dim, -1).T"
 
 

@@ -14,7 +14,7 @@ from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.transformations import constant_of, rounded, same
 from pytest_kerasdiff.trace import Array
 
-_SLOTS = {
+SLOTS = {
     "weight": ("gamma", "scale"),
     "bias": ("beta",),
     "running_mean": ("moving_mean",),
@@ -24,7 +24,7 @@ _SLOTS = {
 
 Source: torch.nn.functional.batch_norm and layer_norm; keras/src/layers/normalization/batch_normalization.py.
 """
-_WITHOUT = {"gamma": 1.0, "scale": 1.0, "beta": 0.0}
+WITHOUT = {"gamma": 1.0, "scale": 1.0, "beta": 0.0}
 """What stands where a layer has no such weight."""
 _ROUGHLY = 1e-5
 
@@ -35,7 +35,7 @@ def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found] | No
     operation = subject.operation
     if "Normalization" not in class_name or operation is None or not operation.op.endswith("_norm"):
         return None
-    filled = {c.argument: c for c in constants if c.operation is operation and c.argument in _SLOTS}
+    filled = {c.argument: c for c in constants if c.operation is operation and c.argument in SLOTS}
     if not filled and subject.weights:
         return None
     own = {name.rpartition("/")[2]: array for name, array in subject.weights.items()}
@@ -50,36 +50,36 @@ def by_hand(found: Iterable[Found], subject: Subject) -> Iterator[Found]:
     for one in found:
         nowhere = "no constant" in one.words and not computed
         said = not one.cause or one.cause in sure or one.fails == "always" or nowhere
-        yield one if said else Found("", f"{one.words.partition(':')[0]} held in another form")
+        yield one if said else Found("", f"{one.words.partition(':')[0]} held in another form", name=one.name)
 
 
 def _slots(subject: Subject, own: Mapping[str, Array], filled: Mapping[str, Held]) -> Iterator[Found]:
     trains = bool(subject.operation is not None and subject.operation.arguments.get("training"))
-    for argument, names in _SLOTS.items():
+    for argument, names in SLOTS.items():
         if trains and argument.startswith("running"):
             yield Found("", f"{argument} plays no part in training mode")
             continue
         name = next((n for n in names if n in own), None)
         holder = filled.get(argument)
         if name is not None and holder is None:
-            yield _left_out(name, own[name])
+            yield _left_out(name, own[name])._replace(name=name)
         elif name is None and holder is not None:
-            yield _too_many(names[0], holder, own)
+            yield _too_many(names[0], holder, own)._replace(name=names[0])
         elif name is not None and holder is not None:
-            yield _slot(name, holder, own, subject)
+            yield _slot(name, holder, own, subject)._replace(name=name)
 
 
 def _left_out(name: str, weight: Array) -> Found:
-    neutral = _WITHOUT.get(name)
+    neutral = WITHOUT.get(name)
     if neutral is not None and constant_of(weight) == neutral:
         return Found("", f"{name} is {neutral:g} everywhere, and left out")
-    cause = "bn-scale-center" if name in _WITHOUT else "bn-stats-not-loaded"
+    cause = "bn-scale-center" if name in WITHOUT else "bn-stats-not-loaded"
     return Found(cause, f"{name}: the port's normalisation has none; give it Keras's {name}")
 
 
 def _too_many(name: str, holder: Held, own: Mapping[str, Array]) -> Found:
     """Keras has scale=False or center=False, and the port holds something there."""
-    neutral = _WITHOUT.get(name)
+    neutral = WITHOUT.get(name)
     if neutral is None or constant_of(holder.array) == neutral:
         return Found("", f"no {name} in Keras, {holder.where} is neutral")
     stranger = next((other for other, array in own.items() if same(array, holder.array)), None)

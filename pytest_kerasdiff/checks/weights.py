@@ -14,10 +14,10 @@ from pytest_kerasdiff.checks.subject import Outcome, Subject
 from pytest_kerasdiff.checks.transformations import distance, same
 from pytest_kerasdiff.trace import Array
 
-_RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "CuDNNLSTM", "CuDNNGRU")
+RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "CuDNNLSTM", "CuDNNGRU")
 _WITH_WEIGHTS = frozenset(
     {
-        *("Dense", "EinsumDense", "Embedding", "PReLU", *_RECURRENT),
+        *("Dense", "EinsumDense", "Embedding", "PReLU", *RECURRENT),
         *("BatchNormalization", "SyncBatchNormalization", "LayerNormalization", "GroupNormalization"),
         *("RMSNormalization", "Normalization", "MultiHeadAttention", "GroupedQueryAttention"),
     }
@@ -47,8 +47,8 @@ def check(subject: Subject) -> Outcome:
     """
     if subject.folded:
         return folding.check(subject)
-    found = list(_compare(subject))
-    failing = [one for one in found if one.cause and _fails(one, subject)]
+    found = compared(subject)
+    failing = [one for one in found if one.cause and fails(one, subject)]
     if failing:
         more = f"; {len(failing) - _SAID} more weights likewise" if len(failing) > _SAID else ""
         return Outcome(failing[0].cause, "; ".join(one.words for one in failing[:_SAID]) + more)
@@ -56,7 +56,13 @@ def check(subject: Subject) -> Outcome:
     return Outcome("", "; ".join(said) or "the file holds no weights for this layer")
 
 
-def _fails(found: Found, subject: Subject) -> bool:
+def compared(subject: Subject) -> list[Found]:
+    """What the port holds of each weight of a layer that is not folded; causes count as ``fails`` says."""
+    return list(_compare(subject))
+
+
+def fails(found: Found, subject: Subject) -> bool:
+    """Whether a cause fails the check of this layer."""
     if found.fails == "unproven":
         return subject.is_wrong or not subject.vouched
     return found.fails == "always" or subject.is_wrong
@@ -65,7 +71,7 @@ def _fails(found: Found, subject: Subject) -> bool:
 def _compare(subject: Subject) -> Iterator[Found]:
     class_name, _ = inside(subject.layer.class_name, subject.layer.config)
     constants = held(subject)
-    if class_name in _RECURRENT:
+    if class_name in RECURRENT:
         yield from gates.compare(subject, constants)
     elif class_name in ("MultiHeadAttention", "GroupedQueryAttention"):
         yield from projections.compare(subject, constants)
@@ -89,7 +95,7 @@ def _one_by_one(subject: Subject, constants: Sequence[Held], class_name: str) ->
             found["bias"] = found["bias"]._replace(fails="always")
         elif found["bias"].cause == "bias-missing" or not _is_elsewhere(bias, constants):
             found["bias"] = Found("bias-missing", f"{words}; load it, or create the module with bias=True", "always")
-    yield from found.values()
+    yield from (one._replace(name=name) for name, one in found.items())
 
 
 def _is_elsewhere(bias: Array | None, constants: Sequence[Held]) -> bool:
@@ -109,7 +115,7 @@ def _of(name: str, weight: Array, subject: Subject, constants: Sequence[Held], c
     for holder in constants:
         if holder.array.size != weight.size:
             continue
-        for form, called in _forms(name, weight, subject, holder, class_name):
+        for form, called in forms_of(name, weight, subject, holder, class_name):
             if holder.array.shape != form.shape and holder.array.squeeze().shape != form.squeeze().shape:
                 continue
             port = holder.array.reshape(form.shape)
@@ -130,7 +136,8 @@ def _of(name: str, weight: Array, subject: Subject, constants: Sequence[Held], c
     return explain.explain(name, weight, kernel, subject, constants, nearest, flattened)
 
 
-def _forms(name: str, weight: Array, subject: Subject, holder: Held, class_name: str) -> Iterator[tuple[Array, str]]:
+def forms_of(name: str, weight: Array, subject: Subject, holder: Held, class_name: str) -> Iterator[tuple[Array, str]]:
+    """A weight of Keras in every form in which a constant may hold it, with what the form is called."""
     kernel = forms.kernel_of(name, weight, class_name)
     if class_name == "EinsumDense":
         yield from ((form, "") for form in forms.of_einsum(name, weight))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from pytest_kerasdiff.diagnosis import epsilon
+from pytest_kerasdiff.diagnosis import epsilon, weights
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 
 
@@ -24,7 +24,16 @@ class Detector:
     suspect: Callable[[Case], Iterable[Suspicion]]
 
 
-DETECTORS: tuple[Detector, ...] = (Detector(("eps",), epsilon.concerns, epsilon.suspect),)
+_OF_WEIGHTS = (
+    "conv-kernel-layout conv-kernel-flipped depthwise-layout dense-transposed flatten-order weights-not-loaded "
+    "weights-swapped weights-of-other-layer weights-rounded weights-differ bias-missing bn-stats-not-loaded "
+    "bn-slots-exchanged bn-scale-center lstm-gate-order lstm-bias-doubled gru-gate-order bidirectional-order "
+    "mha-layout embedding-row activation-slope"
+)
+DETECTORS: tuple[Detector, ...] = (
+    Detector(("eps",), epsilon.concerns, epsilon.suspect),
+    Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
+)
 """In the order in which causes are named, where two of them repair a layer in the same way."""
 
 

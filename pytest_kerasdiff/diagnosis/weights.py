@@ -1,0 +1,58 @@
+"""Weights that the port holds otherwise: each one is put where it belongs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from pytest_kerasdiff.change import Change, combined
+from pytest_kerasdiff.checks import weights
+from pytest_kerasdiff.checks.held import Found
+from pytest_kerasdiff.diagnosis import seats
+from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
+from pytest_kerasdiff.diagnosis.placed import Seat
+
+_MOST = 12
+"""Ways to place the weights of one cause."""
+
+
+def concerns(case: Case) -> bool:
+    """Whether the layer may have weights that its torch operations hold as they are."""
+    return weights.concerns(case.layer.class_name, case.layer.config) and not case.subject.folded
+
+
+def suspect(case: Case) -> Iterator[Suspicion]:
+    """One cause for all weights of the layer that have the same fault."""
+    found = [one for one in weights.compared(case.subject) if one.cause and weights.fails(one, case.subject)]
+    places = seats.seats(case, list(dict.fromkeys(one.name for one in found)))
+    groups: dict[str, list[Found]] = {}
+    for one in found:
+        groups.setdefault(one.cause, []).append(one)
+    for cause, own in groups.items():
+        several = [places.get(name, []) for name in dict.fromkeys(one.name for one in own)]
+        words, remedies = zip(*(_told(one.words) for one in own), strict=True)
+        ways = list(_ways(several))
+        patch = "; ".join(placed[0].patch for placed in several if placed) or "; ".join(filter(None, remedies))
+        sure = any(one.fails == "always" for one in own)
+        yield Suspicion(cause, "; ".join(words), patch, ways, sure=sure)
+
+
+def _told(words: str) -> tuple[str, str]:
+    text, _, remedy = words.rpartition("; ")
+    return (text, remedy) if text else (remedy, "")
+
+
+def _ways(several: Sequence[Sequence[Seat]]) -> Iterator[Way]:
+    """All weights of a cause at once; where one of them has no place, the others."""
+    placed = [own for own in several if own]
+    if not placed:
+        return
+    orders = sorted(itertools.islice(itertools.product(*(range(len(s)) for s in placed)), 4 * _MOST), key=sum)
+    number = 0
+    for order in orders:
+        change: Change | None = Change()
+        for at, own in zip(order, placed, strict=True):
+            change = None if change is None else combined(change, own[at].change)
+        if change is not None and number < _MOST:
+            number += 1
+            yield Way(change)
