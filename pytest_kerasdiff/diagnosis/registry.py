@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from pytest_kerasdiff.diagnosis import epsilon
+from pytest_kerasdiff.diagnosis import borders, epsilon, poolings, resizing, windows
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 
 
@@ -24,7 +24,20 @@ class Detector:
     suspect: Callable[[Case], Iterable[Suspicion]]
 
 
-DETECTORS: tuple[Detector, ...] = (Detector(("eps",), epsilon.concerns, epsilon.suspect),)
+DETECTORS: tuple[Detector, ...] = (
+    Detector(("eps",), epsilon.concerns, epsilon.suspect),
+    Detector(
+        ("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),
+        windows.concerns,
+        windows.suspect,
+    ),
+    Detector(
+        ("pool-kind", "pool-size", "pool-padding", "stride", "zero-padding-layer"), poolings.concerns, poolings.suspect
+    ),
+    Detector(("zero-padding-layer", "cropping", "padding-mode"), borders.concerns, borders.suspect),
+    Detector(("upsampling", "cropping"), resizing.interpolates, resizing.interpolations),
+    Detector(("transposed-conv", "stride", "dilation"), resizing.is_transposed, resizing.transposed),
+)
 """In the order in which causes are named, where two of them repair a layer in the same way."""
 
 
