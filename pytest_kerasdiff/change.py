@@ -98,8 +98,15 @@ def combined(first: Change, second: Change) -> Change | None:
     return Change({**first.constants, **second.constants}, edits)
 
 
+def _are_equal(first: Edit, second: Edit) -> bool:
+    try:
+        return first == second
+    except ValueError:  # arrays among their arguments, of which neither is the other
+        return False
+
+
 def _joined(first: Edit, second: Edit) -> Edit | None:
-    if first == second:
+    if _are_equal(first, second):
         return first
     shared = first.arguments.keys() & second.arguments.keys()
     if first.instead is not None and second.instead is not None:

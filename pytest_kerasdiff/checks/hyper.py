@@ -35,7 +35,7 @@ def check(subject: Subject) -> Outcome:
     fail where the layer's activations are wrong; where they are right, the same is written in another way. Except for
     what activations may not show: the zeros that a port's maximum sees beyond the border.
     """
-    found = list(_stated(_within(subject)))
+    found = list(stated(within(subject)))
     function = _function(subject)
     failing = [one for one in found if one.cause and (one.sure or subject.is_wrong)]
     if function is not None and function.cause:
@@ -49,7 +49,7 @@ def check(subject: Subject) -> Outcome:
     return Outcome("", "; ".join(words) or "nothing that both sides state; the activations are compared")
 
 
-def _within(subject: Subject) -> Subject:
+def within(subject: Subject) -> Subject:
     """The subject as the layer inside a TimeDistributed sees it: without the axis of steps."""
     layer = subject.layer
     class_name, config = inside(layer.class_name, layer.config)
@@ -64,7 +64,8 @@ def _within(subject: Subject) -> Subject:
     )
 
 
-def _stated(subject: Subject) -> Iterator[Stated]:
+def stated(subject: Subject) -> Iterator[Stated]:
+    """All that both sides state of a layer, except for functions of one element."""
     class_name, config = subject.layer.class_name, subject.layer.config
     if "Conv" in class_name and "LSTM" not in class_name:
         own = resizing.transposed if class_name.endswith("Transpose") else windows.convolution

@@ -57,7 +57,7 @@ def transposed(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
     yield Stated("", words) if stride == window.stride else Stated("stride", f"{words}{where}; set stride={stride}")
     if stride != window.stride:
         return
-    keras = _cut_in_keras(subject, config, window, stride)
+    keras = cut_in_keras(subject, config, window, stride)
     port = _cut_in_port(subject, operation, window, dimensions)
     names = AXES.get(dimensions, ())
     words = f"cut off the full result: Keras {said(names, keras)}, port {said(names, port)}"
@@ -68,9 +68,10 @@ def transposed(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
         yield Stated("transposed-conv", f"{words}{where}; {remedy}")
 
 
-def _cut_in_keras(
+def cut_in_keras(
     subject: Subject, config: Mapping[str, Any], window: geometry.Window, stride: geometry.Ints
 ) -> tuple[Pair, ...]:
+    """(before, after) along each axis that Keras cuts off the full result; negative where zeros follow it."""
     taken = geometry.spatial(subject.taken[0], config)
     given = geometry.spatial(subject.given, config)
     cut = []

@@ -5,7 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from pytest_kerasdiff.diagnosis import epsilon, weights
+from pytest_kerasdiff.diagnosis import (
+    activations,
+    borders,
+    epsilon,
+    extra,
+    missing,
+    modes,
+    poolings,
+    resizing,
+    scaling,
+    weights,
+    windows,
+)
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 
 
@@ -32,7 +44,23 @@ _OF_WEIGHTS = (
 )
 DETECTORS: tuple[Detector, ...] = (
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
+    Detector(("train-mode",), modes.concerns, modes.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
+    Detector(
+        ("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),
+        windows.concerns,
+        windows.suspect,
+    ),
+    Detector(
+        ("pool-kind", "pool-size", "pool-padding", "stride", "zero-padding-layer"), poolings.concerns, poolings.suspect
+    ),
+    Detector(("zero-padding-layer", "cropping", "padding-mode"), borders.concerns, borders.suspect),
+    Detector(("upsampling", "cropping"), resizing.interpolates, resizing.interpolations),
+    Detector(("transposed-conv", "stride", "dilation"), resizing.is_transposed, resizing.transposed),
+    Detector(("activation-kind", "activation-slope", "softmax"), activations.concerns, activations.suspect),
+    Detector(("rescaling", "input-scale", "input-channels", "input-layout"), scaling.concerns, scaling.suspect),
+    Detector(("missing-layer", "softmax", "rescaling"), missing.concerns, missing.suspect),
+    Detector(("extra-layer", "missing-layer", "softmax", "rescaling", "input-scale"), extra.concerns, extra.suspect),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
 
