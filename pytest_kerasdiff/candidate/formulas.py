@@ -5,5 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-FORMULAS: Mapping[str, Callable[..., Any]] = {}
+from pytest_kerasdiff.candidate import functions
+
+FORMULAS: Mapping[str, Callable[..., Any]] = {**functions.FORMULAS}
 """Name behind "keras." in a step → function of tensors."""
