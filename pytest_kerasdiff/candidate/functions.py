@@ -57,13 +57,17 @@ def tanh_shrink(self: Tensor) -> Tensor:
 
 
 def sparsemax(self: Tensor, dim: int) -> Tensor:
-    """The projection onto the simplex (Martins, Astudillo 2016)."""
+    """Keras's sparsemax, whose threshold sums the sums up to each element of the support.
+
+    Source: keras/src/activations/activations.py.
+    """
     ordered = self.sort(dim, descending=True).values
     total = ordered.cumsum(dim)
     shape = [-1 if d == dim % self.ndim else 1 for d in range(self.ndim)]
     rank = torch.arange(1, self.shape[dim] + 1, dtype=self.dtype, device=self.device).view(shape)
-    count = (ordered - (total - 1) / rank > 0).sum(dim, keepdim=True)
-    return (self - (total.gather(dim, count - 1) - 1) / count).clamp(min=0)
+    inside = ordered - (total - 1) / rank > 0
+    tau = ((total * inside).sum(dim, keepdim=True) - 1) / inside.sum(dim, keepdim=True)
+    return (self - tau).clamp(min=0)
 
 
 def softmax_of(self: Tensor, dims: Sequence[int], log: bool = False) -> Tensor:

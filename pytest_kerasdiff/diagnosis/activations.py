@@ -34,7 +34,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         return
     taken = node.operands[0] if node.operands[0] in case.reference.shapes else case.layer.outputs[0]
     piece = pieces.activation(case, case.layer, taken, source)
-    cause, words = _named(case)
+    cause, words, stated = _named(case)
     if not cause:
         return
     if piece is None:
@@ -44,23 +44,30 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     change = Change(edits={place: edit})
     operation = case.trace.operations[place]
     ways = [Way(change)] if case.verdict.is_wrong or case.subject.curves is None else [Way(change, table=True)]
-    yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=True)
+    yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated)
 
 
-def _named(case: Case) -> tuple[str, str]:
-    """Id and words of an activation that differs; empty where both sides' functions are equal, or cannot be told."""
+def _named(case: Case) -> tuple[str, str, bool]:
+    """Id and words of an activation that differs, and whether both sides state it.
+
+    Empty where both sides' functions are equal, or the layer is right and they cannot be told.
+    """
     variant = activation_of(case.layer.class_name, case.layer.config) or ""
     if case.subject.curves is not None:
         if curves.difference(*case.subject.curves) is None:
-            return "", ""
+            return "", "", False
         stated = settings.function(case.subject)
-        return stated.cause, stated.words.rpartition("; ")[0]
+        return stated.cause, stated.words.rpartition("; ")[0], True
     if case.verdict.status != "fault":
-        return "", ""
+        return "", "", False
     last = case.subject.last
     port = "none" if last is None else f"{last.op} [{last.source}]"
-    if variant.endswith("softmax") or variant == "sparsemax":
-        return "softmax", f"Keras {variant}, port {port}"
+    if variant == "softmax":
+        found = [one for one in settings.softmax(case.subject, case.layer.config) if one.cause]
+        words = found[0].words.rpartition("; ")[0] if found else f"Keras softmax, port {port}"
+        return "softmax", words, bool(found)
+    if variant in ("log_softmax", "sparsemax"):
+        return "softmax", f"Keras {variant}, port {port}", last is not None and last.op.endswith("softmax")
     if variant == "prelu":
-        return "activation-slope", f"Keras PReLU with a slope for each position of its axes, port {port}"
-    return "activation-kind", f"Keras {variant}, port {port}"
+        return "activation-slope", f"Keras PReLU with a slope for each position of its axes, port {port}", False
+    return "activation-kind", f"Keras {variant}, port {port}", False
