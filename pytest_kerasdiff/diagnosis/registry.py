@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from pytest_kerasdiff.diagnosis import activations, epsilon, extra, missing
+from pytest_kerasdiff.diagnosis import activations, epsilon, extra, missing, modes, scaling
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 
 
@@ -28,6 +28,8 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
     Detector(("activation-kind", "activation-slope", "softmax"), activations.concerns, activations.suspect),
     Detector(("missing-layer", "softmax", "rescaling"), missing.concerns, missing.suspect),
+    Detector(("train-mode",), modes.concerns, modes.suspect),
+    Detector(("rescaling", "input-scale", "input-channels", "input-layout"), scaling.concerns, scaling.suspect),
     Detector(("extra-layer", "missing-layer", "softmax", "rescaling", "input-scale"), extra.concerns, extra.suspect),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
