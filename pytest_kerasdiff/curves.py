@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_kerasdiff.align.alignment import Alignment
 from pytest_kerasdiff.align.operations import ELEMENTWISE
 from pytest_kerasdiff.trace import CURVE_AT, Array, Candidate, Layer, ReferenceTrace, ReplayError
 
+SAME = 1e-5
+"""Difference of two functions, relative to Keras's where that is over 1, that is none."""
 _NEAR = 30
 """Largest value at which functions are compared in float32, where exp overflows at 89."""
 
@@ -122,9 +125,19 @@ def _entries(alignment: Alignment, layers: Sequence[Layer], group: Sequence[int]
 def difference(port: Array, keras: Array) -> int | None:
     """Position in ``CURVE_AT`` of the value nearest to 0 at which two functions differ; None where they are equal."""
     in_float32 = np.float32 in (port.dtype, keras.dtype)
-    limit = (1e-4 if in_float32 else 1e-5) * np.maximum(1, np.abs(keras))
+    limit = (1e-4 if in_float32 else SAME) * np.maximum(1, np.abs(keras))
     with np.errstate(invalid="ignore"):
         distance = np.abs(np.subtract(port, keras, dtype=np.float64))
         same = (port == keras) | (distance <= limit) | (np.isnan(port) & np.isnan(keras))
     wrong = np.flatnonzero(~same & ((np.abs(CURVE_AT) <= _NEAR) | (not in_float32)))
     return int(wrong[np.argmin(np.abs(CURVE_AT[wrong]))]) if wrong.size else None
+
+
+def distance(port: Array, keras: Array) -> npt.NDArray[np.float64]:
+    """How far two functions are apart at each of ``CURVE_AT``, relative to Keras's where that is over 1."""
+    with np.errstate(invalid="ignore"):
+        found = np.abs(np.subtract(port, keras, dtype=np.float64)) / np.maximum(1, np.abs(keras))
+    found = np.where((port == keras) | (np.isnan(port) & np.isnan(keras)), 0.0, found)
+    if np.float32 in (port.dtype, keras.dtype):
+        found = np.where(np.abs(CURVE_AT) <= _NEAR, found, 0.0)
+    return np.nan_to_num(found, nan=np.inf)

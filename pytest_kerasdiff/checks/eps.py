@@ -102,24 +102,24 @@ def _normalises(operation: Operation) -> bool:
 def _written(keras: float, subject: Subject) -> Outcome | None:
     """What a formula adds before its root; None where it takes none, or where what it does is not known."""
     producers = {value: step for step in subject.steps for value in step.outputs}
-    roots = [step for step in subject.steps if _is_root(step)]
-    before = {id(root): list(_upstream(root, producers)) for root in roots}
+    roots = [step for step in subject.steps if is_root(step)]
+    before = {id(root): list(upstream(root, producers)) for root in roots}
     added = {
-        id(root): [n for step in before[id(root)] if (n := _number(step, subject.constants)) is not None]
+        id(root): [n for step in before[id(root)] if (n := added_number(step, subject.constants)) is not None]
         for root in roots
     }
     if any(_equal(number, keras) for numbers in added.values() for number, _ in numbers):
         return Outcome("", f"Keras {keras:g}, port {keras:g}")
     for root in roots:
         near = producers.get(root.inputs[0])
-        number = _number(near, subject.constants) if near is not None else None
+        number = added_number(near, subject.constants) if near is not None else None
         sums = any(step.op in _SUMS for step in before[id(root)])  # then it may be the number of terms times as much
         if number is not None and not sums and root.op in ("sqrt", "rsqrt", "pow", "float_power"):
             return _compared(keras, number[0], f" [{number[1].source}]; add {keras:g} there")
     bare = [root for root in roots if not added[id(root)] and all(step.op in _PLAIN for step in before[id(root)])]
     if not roots or len(bare) < len(roots) or keras == 0:
         return None
-    outside = next((n for root in roots for n in _after(root, subject)), None)
+    outside = next((n for root in roots for n in after(root, subject)), None)
     if outside is not None:
         return Outcome(
             "eps",
@@ -130,12 +130,12 @@ def _written(keras: float, subject: Subject) -> Outcome | None:
     return Outcome("eps", f"Keras {keras:g}, port no epsilon under the root [{where}]; add {keras:g} there")
 
 
-def _is_root(step: Operation) -> bool:
+def is_root(step: Operation) -> bool:
     power = step.op in ("pow", "float_power") and step.arguments.get("exponent") in (0.5, -0.5)
     return bool(step.inputs) and (step.op in _ROOTS or power)
 
 
-def _upstream(root: Operation, producers: Mapping[int, Operation]) -> Iterator[Operation]:
+def upstream(root: Operation, producers: Mapping[int, Operation]) -> Iterator[Operation]:
     """The steps of the layer that a root is computed from."""
     pending, seen = list(root.inputs), set()
     while pending:
@@ -146,7 +146,7 @@ def _upstream(root: Operation, producers: Mapping[int, Operation]) -> Iterator[O
             pending += step.inputs
 
 
-def _number(step: Operation, constants: Mapping[int, ConstantData]) -> Number | None:
+def added_number(step: Operation, constants: Mapping[int, ConstantData]) -> Number | None:
     """The one number that a step adds to a value, written out or as a constant that is the same everywhere."""
     if step.op not in _ADDS:
         return None
@@ -163,13 +163,13 @@ def _number(step: Operation, constants: Mapping[int, ConstantData]) -> Number | 
     return None
 
 
-def _after(root: Operation, subject: Subject) -> Iterator[Number]:
+def after(root: Operation, subject: Subject) -> Iterator[Number]:
     """Numbers that are added to a root, or to a multiple of it."""
     reached = set(root.outputs)
     for step in subject.steps:
         if not reached & set(step.inputs):
             continue
-        number = _number(step, subject.constants)
+        number = added_number(step, subject.constants)
         if number is not None:
             yield number
         elif step.op in ("mul", "div", "view", "reshape", "unsqueeze", "expand", "to", "_to_copy") and _first(

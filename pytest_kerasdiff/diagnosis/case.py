@@ -22,12 +22,14 @@ class Way:
             layer that the port lacks has no operation to run.
         ignoring: Positions of layers whose values the port computes in the trial, where Keras's are taken else.
         whole: What is changed where the whole model is run, if it is something else.
+        table: The activation function's table of values shows whether it helps: it differs where no probe comes.
     """
 
     change: Change
     measured: int | None = None
     ignoring: frozenset[int] = frozenset()
     whole: Change | None = None
+    table: bool = False
 
     @property
     def in_the_whole(self) -> Change:
@@ -46,6 +48,8 @@ class Suspicion:
         ways: What undoes it, the likeliest first; empty where no operation of torch does.
         stated: Both sides state it. What is only tried, because it is a frequent fault, is not.
         sure: It is a fault even where the activations do not show it.
+        piece: Kind of what one side has and the other has not ("act"), by which two layers find that it is only in
+            another place; empty for other causes.
     """
 
     id: str
@@ -54,6 +58,7 @@ class Suspicion:
     ways: Sequence[Way] = ()
     stated: bool = True
     sure: bool = False
+    piece: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_kerasdiff import curves
 from pytest_kerasdiff.align.axes import AxesError
 from pytest_kerasdiff.change import Change, Edit, combined
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
@@ -98,6 +99,21 @@ def measure(judge: Judge, position: int, way: Way) -> Measured:
     return worst or Measured(Error(float("inf"), 0.0, 0.0, reason="no torch value stands for this layer"), ())
 
 
+def measure_table(case: Case, change: Change) -> Measured:
+    """How far the port's activation function is from Keras's, where no probe input comes too; every second value."""
+    found = curves.both(case.reference, case.judge.candidate.changed(change), case.alignment, case.position)
+    if found is None:
+        return Measured(Error(float("inf"), 0.0, 0.0, reason="the activation function cannot be run alone"), ())
+    errors = curves.distance(*found)
+    several = (errors, errors[::2], errors[1::2])
+    return Measured(*_of_table(Error(float(e.max(initial=0.0)), 1.0, curves.SAME) for e in several))
+
+
+def _of_table(errors: Iterable[Error]) -> tuple[Error, tuple[Error, ...]]:
+    first, *rest = errors
+    return first, tuple(rest)
+
+
 def read_by(change: Change) -> set[int]:
     """Torch values that a change names."""
     return {value for edit in change.edits.values() for value in _values(_tree(edit))}
@@ -133,6 +149,8 @@ class Repair:
 def together(ways: Iterable[Way]) -> Way | None:
     """Several ways as one; None where they contradict each other or are measured at different layers."""
     change, whole, measured, ignoring = Change(), Change(), None, frozenset[int]()
+    ways = tuple(ways)
+    table = any(way.table for way in ways)
     for way in ways:
         if measured not in (None, way.measured) and way.measured is not None:
             return None
@@ -141,7 +159,7 @@ def together(ways: Iterable[Way]) -> Way | None:
         if both is None or both_whole is None:
             return None
         change, whole, ignoring = both, both_whole, ignoring | way.ignoring
-    return Way(change, measured, ignoring, whole)
+    return Way(change, measured, ignoring, whole, table)
 
 
 class Bench:
@@ -150,14 +168,19 @@ class Bench:
     def __init__(self, case: Case, budget: Budget) -> None:
         """Nothing is run yet."""
         self._case, self._budget = case, budget
-        self._before: dict[tuple[int | None, frozenset[int]], Measured] = {}
+        self._before: dict[tuple[int | None, frozenset[int], bool], Measured] = {}
 
     def before(self, way: Way) -> Measured:
         """The error as the port has it, measured where a way is measured."""
-        key = way.measured, way.ignoring
+        key = way.measured, way.ignoring, way.table
         if key not in self._before:
-            self._before[key] = measure(self._case.judge, self._case.position, Way(Change(), *key))
+            self._before[key] = self._measure(Way(Change(), way.measured, way.ignoring, table=way.table))
         return self._before[key]
+
+    def _measure(self, way: Way) -> Measured:
+        if way.table:
+            return measure_table(self._case, way.change)
+        return measure(self._case.judge, self._case.position, way)
 
     def try_out(self, parts: Iterable[tuple[Suspicion, Way]]) -> Repair | None:
         """Try changes together; None where they contradict each other."""
@@ -166,7 +189,7 @@ class Bench:
         if way is None:
             return None
         self._budget.trials += 1
-        return Repair(parts, self.before(way), measure(self._case.judge, self._case.position, way))
+        return Repair(parts, self.before(way), self._measure(way))
 
     def same(self, first: Way, second: Way) -> bool:
         """Whether two ways make the same of the layer, on other inputs too: one repair, said in two ways."""

@@ -1,0 +1,73 @@
+"""Activation functions: Keras's, with its numbers, in the place of the port's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_kerasdiff import curves
+from pytest_kerasdiff.align.kinds import activation_of
+from pytest_kerasdiff.change import Change, Edit, Step
+from pytest_kerasdiff.checks import settings
+from pytest_kerasdiff.diagnosis import pieces
+from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
+from pytest_kerasdiff.trace import Value
+
+
+def concerns(case: Case) -> bool:
+    """Whether the layer ends with an activation for which the port has operations."""
+    config = case.layer.config
+    return (
+        activation_of(case.layer.class_name, config) is not None
+        and case.position not in case.alignment.partial
+        and case.layer.outputs[0] in case.alignment.pairs
+    )
+
+
+def suspect(case: Case) -> Iterator[Suspicion]:
+    """Keras's function from what the port's begins with to what it gives."""
+    node = case.alignment.keras.node(case.layer.outputs[0])
+    value = case.value
+    if node is None or value is None or node.kind != "act":
+        return
+    source = case.alignment.inside.get(node.operands[0], case.alignment.torch_value(node.operands[0]))
+    if source is None or source == value or not case.alignment.torch.is_ancestor(source, value):
+        return
+    taken = node.operands[0] if node.operands[0] in case.reference.shapes else case.layer.outputs[0]
+    piece = pieces.activation(case, case.layer, taken, source)
+    cause, words, stated = _named(case)
+    if not cause:
+        return
+    if piece is None:
+        return
+    place = case.alignment.torch.producer[value]
+    edit = Edit(instead=Step("alias", {"self": Value(source)}), after=piece.chain)
+    change = Change(edits={place: edit})
+    operation = case.trace.operations[place]
+    ways = [Way(change)] if case.verdict.is_wrong or case.subject.curves is None else [Way(change, table=True)]
+    yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated)
+
+
+def _named(case: Case) -> tuple[str, str, bool]:
+    """Id and words of an activation that differs, and whether both sides state it.
+
+    Empty where both sides' functions are equal, or the layer is right and they cannot be told.
+    """
+    variant = activation_of(case.layer.class_name, case.layer.config) or ""
+    if case.subject.curves is not None:
+        if curves.difference(*case.subject.curves) is None:
+            return "", "", False
+        stated = settings.function(case.subject)
+        return stated.cause, stated.words.rpartition("; ")[0], True
+    if case.verdict.status != "fault":
+        return "", "", False
+    last = case.subject.last
+    port = "none" if last is None else f"{last.op} [{last.source}]"
+    if variant == "softmax":
+        found = [one for one in settings.softmax(case.subject, case.layer.config) if one.cause]
+        words = found[0].words.rpartition("; ")[0] if found else f"Keras softmax, port {port}"
+        return "softmax", words, bool(found)
+    if variant in ("log_softmax", "sparsemax"):
+        return "softmax", f"Keras {variant}, port {port}", last is not None and last.op.endswith("softmax")
+    if variant == "prelu":
+        return "activation-slope", f"Keras PReLU with a slope for each position of its axes, port {port}", False
+    return "activation-kind", f"Keras {variant}, port {port}", False

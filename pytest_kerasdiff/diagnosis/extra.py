@@ -1,0 +1,157 @@
+"""Operations of a layer that Keras does not have, and operands that are not what Keras's layer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_kerasdiff.align.graph import Node
+from pytest_kerasdiff.align.kinds import activation_of
+from pytest_kerasdiff.change import Change, Edit, Step, removed
+from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way, arguments_with
+from pytest_kerasdiff.trace import Operation, Value
+
+_REMOVED = frozenset({"act", "affine", "norm", "identity", "pool", "pad", "opaque"})
+_JOINS = frozenset({"add", "sub", "mul", "div", "maximum", "minimum"})
+_FUNCTIONS = frozenset(
+    "relu leaky_relu prelu elu selu celu gelu silu mish softplus sigmoid tanh relu6 hardtanh hardsigmoid hardswish "
+    "softmax _softmax log_softmax softsign softshrink hardshrink log_sigmoid batch_norm layer_norm group_norm "
+    "instance_norm rms_norm".split()
+)
+"""Operations that stand for a layer of their own wherever they are."""
+_DROPOUTS = frozenset(
+    "dropout dropout1d feature_dropout alpha_dropout feature_alpha_dropout native_dropout bernoulli".split()
+)
+_MOST = 16
+"""Operations of a layer that are left out one after the other."""
+
+
+def concerns(case: Case) -> bool:
+    """Whether the layer has operations and is wrong."""
+    return bool(case.layer.inputs) and case.verdict.status == "fault" and bool(case.steps)
+
+
+def suspect(case: Case) -> Iterator[Suspicion]:
+    """Each operation left out; then operands that are other values than what Keras's layer takes."""
+    yield from _operands(case)
+    main = case.alignment.main.get(case.position)
+    for step in case.steps[:_MOST]:
+        node, operation = case.alignment.torch.nodes[step], case.trace.operations[step]
+        if operation.op in _DROPOUTS or (step == main and operation.op not in _FUNCTIONS):
+            continue
+        yield from _left_out(case, step, node, operation)
+
+
+def _left_out(case: Case, step: int, node: Node, operation: Operation) -> Iterator[Suspicion]:
+    joins = node.kind in _JOINS and len(operation.inputs) > 1
+    if not joins and (node.kind not in _REMOVED or len(operation.inputs) != 1):
+        return
+    ways, own = [], {v for u in case.layer.inputs if (v := case.alignment.torch_value(u)) is not None}
+    for value in sorted(dict.fromkeys(operation.inputs), key=lambda v: v not in own):
+        for name in list(arguments_with(operation, value))[:1]:
+            if "." not in name:
+                ways.append(Way(Change(edits={step: removed(name)})))
+    if not ways:
+        return
+    kinds = {n.kind for n in case.alignment.keras.nodes if n.owner == case.position}
+    yield Suspicion(
+        _identity(case, operation, node),
+        f"the port has {operation.op} [{operation.source}], Keras has nothing there",
+        f"leave out {operation.name} [{operation.source}]",
+        ways,
+        stated=operation.op in _FUNCTIONS and node.kind not in kinds,
+        piece="join" if joins else node.kind,
+    )
+
+
+def _identity(case: Case, operation: Operation, node: Node) -> str:
+    if "softmax" in operation.op and activation_of(case.layer.class_name, case.layer.config) == "softmax":
+        return "softmax"
+    if node.kind in ("affine", *_JOINS) and case.layer.class_name in ("Rescaling", "Normalization"):
+        return "rescaling"
+    if node.kind == "affine" and _only_moved(case, operation.inputs):
+        return "input-scale"
+    return "extra-layer"
+
+
+def _only_moved(case: Case, values: Sequence[int]) -> bool:
+    """Whether values are inputs of the model, moved or scaled and no more."""
+    while len(set(values)) == 1:
+        node = case.alignment.torch.node(values[0])
+        if node is None:
+            return values[0] in case.trace.inputs
+        if node.kind not in ("move", "identity", "affine"):
+            return False
+        values = node.operands
+    return False
+
+
+def _operands(case: Case) -> Iterator[Suspicion]:
+    """An operand that is the value of another Keras layer than the one that gives this layer's input."""
+    steps = case.steps
+    inner = {v for step in steps for v in case.trace.operations[step].outputs}
+    wanted = [case.alignment.torch_value(u) for u in case.layer.inputs]
+    taken = [
+        (step, name, v)
+        for step in steps
+        for v in dict.fromkeys(case.trace.operations[step].inputs)
+        if v not in inner
+        for name in arguments_with(case.trace.operations[step], v)
+    ]
+    has = {v for _, _, v in taken}
+    lacks = [(u, t) for u, t in zip(case.layer.inputs, wanted, strict=True) if t is not None and t not in has]
+    for keras_value, torch_value in lacks[:2]:
+        wrong = [one for one in taken if one[2] not in wanted] or [
+            one for one in taken if sum(t == one[2] for _, _, t in taken) > wanted.count(one[2])
+        ]
+        ways = [
+            Way(Change(edits=_exchanged(several, torch_value)))
+            for several in _together(wrong)
+            if all(_comes_before(case, torch_value, step) for step, _, _ in several)
+        ]
+        if not ways:
+            continue
+        name = case.reference.layers[case.position_of(keras_value)].name
+        step, _, other = wrong[0]
+        source = case.trace.operations[step].source
+        yield Suspicion(
+            _relation(case, keras_value, other),
+            f"Keras takes the value of {name}, the port takes {_called(case, other)} [{source}]",
+            f"take the value of {name} [{source}]",
+            ways,
+        )
+
+
+def _together(wrong: Sequence[tuple[int, str, int]]) -> list[list[tuple[int, str, int]]]:
+    """Places that take the same value together, then each alone."""
+    if not wrong:
+        return []
+    values = dict.fromkeys(v for _, _, v in wrong)
+    found = [[one for one in wrong if one[2] == v] for v in values]
+    return [*found, *([one] for group in found if len(group) > 1 for one in group)][:8]
+
+
+def _exchanged(several: Sequence[tuple[int, str, int]], torch_value: int) -> dict[int, Edit]:
+    edits: dict[int, Edit] = {}
+    for step, name, _ in several:
+        before = edits[step].before if step in edits else {}
+        edits[step] = Edit({**before, name: (Step("alias", {"self": Value(torch_value)}),)})
+    return edits
+
+
+def _comes_before(case: Case, torch_value: int, step: int) -> bool:
+    return case.alignment.torch.producer.get(torch_value, -1) < step
+
+
+def _called(case: Case, torch_value: int) -> str:
+    for keras_value in case.alignment.pairs:
+        if case.alignment.pairs[keras_value] == torch_value and keras_value in case.judge.layer_of:
+            return f"that of {case.reference.layers[case.position_of(keras_value)].name}"
+    producer = case.alignment.torch.producer.get(torch_value)
+    return "the input" if producer is None else f"that of {case.trace.operations[producer].name}"
+
+
+def _relation(case: Case, keras_value: int, torch_value: int) -> str:
+    """What is there too much or too little between the value that should be taken and the one that is."""
+    right = case.alignment.torch_value(keras_value)
+    further = right is not None and case.alignment.torch.is_ancestor(right, torch_value)
+    return "extra-layer" if further else "missing-layer"
