@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-<<<<<<< HEAD
-from pytest_kerasdiff.candidate import layerwise, windowed
+from pytest_kerasdiff.candidate import functions, layerwise, windowed
 
-FORMULAS: Mapping[str, Callable[..., Any]] = {**windowed.FORMULAS, **layerwise.FORMULAS}
-=======
-from pytest_kerasdiff.candidate import functions
-
-FORMULAS: Mapping[str, Callable[..., Any]] = {**functions.FORMULAS}
->>>>>>> graph
+FORMULAS: Mapping[str, Callable[..., Any]] = {**functions.FORMULAS, **layerwise.FORMULAS, **windowed.FORMULAS}
 """Name behind "keras." in a step → function of tensors."""

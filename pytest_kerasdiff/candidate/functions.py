@@ -26,7 +26,7 @@ def softplus(self: Tensor) -> Tensor:
 
 
 def softsign(self: Tensor) -> Tensor:
-    """x / (1 + |x|)."""
+    """X / (1 + |x|)."""
     return self / (1 + self.abs())
 
 

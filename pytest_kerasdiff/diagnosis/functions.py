@@ -33,7 +33,7 @@ _PLAIN = {
     "softsign": ("keras.softsign", "F.softsign(x)"),
     **{
         name: (name, f"torch.{name}(x)")
-        for name in "exp expm1 log log1p sqrt rsqrt square abs erf sign sin cos sinh cosh tan".split()
+        for name in ["exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "abs", "erf", "sign", "sin", "cos", "sinh", "cosh", "tan"]
     },
 }
 """Functions without numbers: name → (operation, code)."""
