@@ -28,8 +28,10 @@ def instruction(original: Instruction, edit: Edit, tensor: Callable[[Array], tor
     def plain(tree: Any) -> Any:
         return pytree.tree_map(lambda leaf: tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, tree)
 
-    names = [a.name for a in original.function._schema.arguments] if hasattr(original.function, "_schema") else []
-    named = {**dict(zip(names, original.args, strict=False)), **original.kwargs, **plain(dict(edit.arguments))}
+    named, names = original.named(), list(original.named())
+    if names:
+        names = [a.name for a in original.function._schema.arguments]  # type: ignore[attr-defined]
+        named |= plain(dict(edit.arguments))
     written = [names[w] if isinstance(w, int) else w for w in original.writes]
     before = {name: plain(_as_tree(chain)) for name, chain in edit.before.items()}
     instead = plain(_as_tree((edit.instead,))) if edit.instead is not None else []

@@ -37,9 +37,7 @@ class Expansion:
         Raises:
             ValueError: A step names no operation of torch.
         """
-        schema = getattr(instruction.function, "_schema", None)
-        names = [a.name for a in schema.arguments] if schema is not None else []
-        named = {**dict(zip(names, instruction.args, strict=False)), **instruction.kwargs, **edit.arguments}
+        named = {**instruction.named(), **edit.arguments}
         for place, chain in edit.before.items():
             name, _, index = place.partition(".")
             here = named[name][int(index)] if index else named[name]
@@ -58,7 +56,7 @@ class Expansion:
             outputs[0] = self._new()
         if edit.instead is not None:
             yield self._line(edit.instead, named, operation, tuple(outputs), same_name=True)
-        elif schema is None:
+        elif not named:
             yield instruction, operation
         else:
             yield self._again(instruction, operation, named, {first: outputs[0]})

@@ -43,6 +43,15 @@ class Instruction:
         yield from (o for o in self.outputs if o is not None)
         yield from self.written
 
+    def named(self) -> dict[str, Any]:
+        """Its arguments by the names of torch's schema, defaults among them; empty for a function of this package."""
+        schema: Any = getattr(self.function, "_schema", None)
+        if schema is None:
+            return {}
+        names = [a.name for a in schema.arguments]
+        defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+        return {**defaults, **dict(zip(names, self.args, strict=False)), **self.kwargs}
+
 
 def unwritten(function: Callable[..., Any], taken: MutableMapping[str, Any] | MutableSequence[Any]) -> None:
     """Give copies to what a normalisation in training mode writes, which its schema does not say.

@@ -116,7 +116,9 @@ def _constants(case: Case, norm: Layer, keras: float) -> Iterator[Way]:
     variance = weights.get("moving_variance")
     if variance is None or (port is None and outside is None):
         return
-    wrong = _formulas(case.subject, weights, norm, outside.value if outside is not None else port or 0.0, outside is not None)
+    wrong = _formulas(
+        case.subject, weights, norm, outside.value if outside is not None else port or 0.0, outside is not None
+    )
     right = _formulas(case.subject, weights, norm, keras, False)
     changed: dict[int, Floats] = {}
     for holder in held(case.subject):
@@ -165,9 +167,13 @@ def _formulas(
         # In front of the layer: what the normalisation adds goes through the kernel.
         kernel, axis = parts[0], parts[4]
         shaped = found["shift"].reshape([-1 if d == axis else 1 for d in range(kernel.ndim)])
-        summed = (kernel * shaped).sum(tuple(d for d in range(kernel.ndim) if d != 1 - axis)) if axis in (0, 1) else None
+        summed = (
+            (kernel * shaped).sum(tuple(d for d in range(kernel.ndim) if d != 1 - axis)) if axis in (0, 1) else None
+        )
         if summed is not None:
-            found["bias of the next"] = summed + (bias.astype(np.float64) if bias is not None and bias.size == summed.size else 0)
+            found["bias of the next"] = summed + (
+                bias.astype(np.float64) if bias is not None and bias.size == summed.size else 0
+            )
     return found
 
 

@@ -13,7 +13,36 @@ from pytest_kerasdiff.trace import Operation, Value
 _REMOVED = frozenset({"act", "affine", "norm", "identity", "pool", "pad", "opaque"})
 _JOINS = frozenset({"add", "sub", "mul", "div", "maximum", "minimum"})
 _FUNCTIONS = frozenset(
-    ["relu", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "sigmoid", "tanh", "relu6", "hardtanh", "hardsigmoid", "hardswish", "softmax", "_softmax", "log_softmax", "softsign", "softshrink", "hardshrink", "log_sigmoid", "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"]
+    [
+        "relu",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "relu6",
+        "hardtanh",
+        "hardsigmoid",
+        "hardswish",
+        "softmax",
+        "_softmax",
+        "log_softmax",
+        "softsign",
+        "softshrink",
+        "hardshrink",
+        "log_sigmoid",
+        "batch_norm",
+        "layer_norm",
+        "group_norm",
+        "instance_norm",
+        "rms_norm",
+    ]
 )
 """Operations that stand for a layer of their own wherever they are."""
 _DROPOUTS = frozenset(

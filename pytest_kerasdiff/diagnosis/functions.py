@@ -33,7 +33,23 @@ _PLAIN = {
     "softsign": ("keras.softsign", "F.softsign(x)"),
     **{
         name: (name, f"torch.{name}(x)")
-        for name in ["exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "abs", "erf", "sign", "sin", "cos", "sinh", "cosh", "tan"]
+        for name in [
+            "exp",
+            "expm1",
+            "log",
+            "log1p",
+            "sqrt",
+            "rsqrt",
+            "square",
+            "abs",
+            "erf",
+            "sign",
+            "sin",
+            "cos",
+            "sinh",
+            "cosh",
+            "tan",
+        ]
     },
 }
 """Functions without numbers: name → (operation, code)."""
@@ -122,7 +138,10 @@ def _relu(class_name: str, stated: Mapping[str, Any], number: Any, curve: Array 
     plain = class_name.split(".")[-1].replace("_", "").lower()
     function = str(stated.get("function", "")).split(".")[-1].replace("_", "").lower()
     if plain == "clip" or function in ("clip", "clipbyvalue"):
-        low, high = number("x_min", number("clip_value_min", math.nan)), number("x_max", number("clip_value_max", math.nan))
+        low, high = (
+            number("x_min", number("clip_value_min", math.nan)),
+            number("x_max", number("clip_value_max", math.nan)),
+        )
         if math.isnan(low) or math.isnan(high):
             return None
         step = Step("clamp", {"self": Here(), "min": low, "max": high})

@@ -20,13 +20,9 @@ def paddings(case: Case) -> Iterator[Seed]:
         if not isinstance(numbers, list | tuple) or not numbers:
             continue
         mirrored = [n for i in range(0, len(numbers), 2) for n in (numbers[i + 1], numbers[i])]
-        pads = case.layer.class_name.startswith("ZeroPadding")
-        causal = case.layer.config.get("padding") == "causal"
-        cause = "zero-padding-layer" if pads else "causal-padding" if causal else "same-padding"
-        cause = "pool-padding" if "Pooling" in case.layer.class_name else cause
         if mirrored != list(numbers):
             change = edited(case, operation, Edit(arguments={"pad": mirrored}))
-            yield Seed(cause, f"padding {tuple(mirrored)} for {tuple(numbers)}", change)
+            yield Seed(_padding_id(case), f"padding {tuple(mirrored)} for {tuple(numbers)}", change)
     for operation in of_kind(case, "conv"):
         own, dims = operation.arguments.get("padding"), len(case.trace.shapes[operation.outputs[0]]) - 2
         several = [own] * dims if isinstance(own, int) else list(own or []) if not isinstance(own, str) else []
@@ -37,12 +33,24 @@ def paddings(case: Case) -> Iterator[Seed]:
         if flat:
             pad = Step("constant_pad_nd", {"self": Here(), "pad": flat, "value": 0.0})
             edit = Edit(before={"input": (pad,)}, arguments={"padding": [0] * dims})
-            yield Seed("same-padding", "padding one pixel off", edited(case, operation, edit))
+            yield Seed(_padding_id(case), "padding one pixel off", edited(case, operation, edit))
         border = [n for p in several[::-1] for n in (p, p)]
         if dims == 2:
             pad = Step("replication_pad2d", {"self": Here(), "padding": border})
             edit = Edit(before={"input": (pad,)}, arguments={"padding": [0] * dims})
             yield Seed("padding-mode", "borders that repeat pixels", edited(case, operation, edit))
+
+
+def _padding_id(case: Case) -> str:
+    """What the catalogue calls a wrong padding of a layer."""
+    kind, causal = case.layer.class_name, case.layer.config.get("padding") == "causal"
+    if kind.startswith("ZeroPadding"):
+        return "zero-padding-layer"
+    if kind.startswith("Cropping"):
+        return "cropping"
+    if kind.endswith("Transpose"):
+        return "transposed-conv"
+    return "causal-padding" if causal else "pool-padding" if "Pooling" in kind else "same-padding"
 
 
 def windows(case: Case) -> Iterator[Seed]:

@@ -22,9 +22,11 @@ def kernels(case: Case) -> Iterator[Seed]:
             continue
         number, array = found
         grouped = operation.arguments.get("groups", 1) != 1
+        depthwise = "Depthwise" in case.layer.class_name or "Separable" in case.layer.class_name
         if array.ndim == 4 and array.shape[2] == array.shape[3] > 1:
-            layout = "depthwise-layout" if grouped else "conv-kernel-layout"
-            yield Seed(layout, "H and W of the kernel exchanged", elements(number, array.swapaxes(2, 3)))
+            layout = "depthwise-layout" if grouped and depthwise else "conv-kernel-layout"
+            yield Seed(layout, "H and W of the kernel exchanged", elements(number, array.swapaxes(2, 3)),
+                       ("conv-kernel-layout",))  # fmt: skip
         if array.ndim > 2 and max(array.shape[2:]) > 1:
             turned = np.flip(array, tuple(range(2, array.ndim)))
             yield Seed("conv-kernel-flipped", "the kernel rotated by 180°", elements(number, turned))
