@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_kerasdiff.change import Change, Edit, Here, Step, Taken, removed
 from pytest_kerasdiff.diagnosis.case import Case
-from pytest_kerasdiff.selftest.seed import Seed, edited, named, of_kind
+from pytest_kerasdiff.selftest.seed import Seed, edited, is_simple, named, of_kind
 from pytest_kerasdiff.trace import Operation, Value
 
 _RELU = Step("relu", {"self": Here()})
@@ -98,6 +98,8 @@ def _without_dilation(operation: Operation, spread: list[int]) -> Edit:
 
 def activations(case: Case) -> Iterator[Seed]:
     """An activation function of another kind, with another number, left out, or moved before the normalisation."""
+    if not is_simple(case):
+        return
     for operation in of_kind(case, "act"):
         takes = "self" if "self" in operation.arguments else "input"
         if len(operation.inputs) != 1 or not isinstance(operation.arguments.get(takes), Value):
@@ -129,6 +131,8 @@ def activations(case: Case) -> Iterator[Seed]:
 
 def extras(case: Case) -> Iterator[Seed]:
     """An operation that Keras does not have."""
+    if not is_simple(case):
+        return
     for operation in of_kind(case, "norm", "add"):
         if len(operation.outputs) == 1:
             tanh = Step("tanh", {"self": Here()})

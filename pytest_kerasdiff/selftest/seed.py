@@ -30,6 +30,15 @@ class Seed:
     also: tuple[str, ...] = ()
 
 
+_OF_MANY = ("LSTM", "GRU", "RNN", "Bidirectional", "Attention")
+"""Layers of many operations, of which none is one of the catalogue's own."""
+
+
+def is_simple(case: Case) -> bool:
+    """Whether the operations of a layer are what its class says, one by one."""
+    return not any(word in case.layer.class_name for word in _OF_MANY)
+
+
 def of_kind(case: Case, *kinds: str) -> Iterator[Operation]:
     """The layer's operations of some kinds."""
     return (step for step in case.subject.steps if operations.kind(step)[0] in kinds)
