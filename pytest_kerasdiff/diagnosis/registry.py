@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from pytest_kerasdiff.diagnosis import borders, epsilon, poolings, resizing, windows
+from pytest_kerasdiff.diagnosis import borders, epsilon, joins, movements, poolings, resizing, windows
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 
 
@@ -36,6 +36,9 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(("zero-padding-layer", "cropping", "padding-mode"), borders.concerns, borders.suspect),
     Detector(("upsampling", "cropping"), resizing.interpolates, resizing.interpolations),
+    Detector(("concat-order", "merge-mode"), joins.concerns, joins.suspect),
+    Detector(("flatten-order", "permute", "reshape"), movements.moves, movements.own_order),
+    Detector(("flatten-order", "permute", "reshape"), movements.reads, movements.order_read),
     Detector(("transposed-conv", "stride", "dilation"), resizing.is_transposed, resizing.transposed),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
