@@ -17,6 +17,8 @@ from pytest_kerasdiff.trace import Constant, Layer, Operation, Value
 
 _NEAR = 0.05
 """Relative difference up to which a constant is taken for a formula with the port's epsilon."""
+_FACTORS = 0.5
+"""The same of a kernel that is multiplied with the factors of a normalisation, whose epsilon was solved from it."""
 
 
 def concerns(case: Case) -> bool:
@@ -68,8 +70,7 @@ def _written(case: Case, keras: float) -> Iterator[Way]:
     roots = [step for step in case.subject.steps if eps.is_root(step)]
     for root in roots:
         before = [producers[root.inputs[0]]] if root.inputs[0] in producers else []
-        for step in dict.fromkeys(id(s) for s in (*before, *eps.upstream(root, producers))):
-            operation = next(s for s in case.subject.steps if id(s) == step)
+        for operation in {id(s): s for s in (*before, *eps.upstream(root, producers))}.values():
             if (change := _number(case, operation, keras)) is not None:
                 yield Way(change)
     for root in roots:
@@ -116,7 +117,9 @@ def _constants(case: Case, norm: Layer, keras: float) -> Iterator[Way]:
     variance = weights.get("moving_variance")
     if variance is None or (port is None and outside is None):
         return
-    wrong = _formulas(case.subject, weights, norm, outside.value if outside is not None else port or 0.0, outside is not None)
+    wrong = _formulas(
+        case.subject, weights, norm, outside.value if outside is not None else port or 0.0, outside is not None
+    )
     right = _formulas(case.subject, weights, norm, keras, False)
     changed: dict[int, Floats] = {}
     for holder in held(case.subject):
@@ -165,9 +168,13 @@ def _formulas(
         # In front of the layer: what the normalisation adds goes through the kernel.
         kernel, axis = parts[0], parts[4]
         shaped = found["shift"].reshape([-1 if d == axis else 1 for d in range(kernel.ndim)])
-        summed = (kernel * shaped).sum(tuple(d for d in range(kernel.ndim) if d != 1 - axis)) if axis in (0, 1) else None
+        summed = (
+            (kernel * shaped).sum(tuple(d for d in range(kernel.ndim) if d != 1 - axis)) if axis in (0, 1) else None
+        )
         if summed is not None:
-            found["bias of the next"] = summed + (bias.astype(np.float64) if bias is not None and bias.size == summed.size else 0)
+            found["bias of the next"] = summed + (
+                bias.astype(np.float64) if bias is not None and bias.size == summed.size else 0
+            )
     return found
 
 
@@ -176,7 +183,7 @@ def _kernel(subject: Subject, holder: Held) -> Floats | None:
     made = folding.product(subject)
     for form in made or ():
         if holder.array.size == form.size and holder.array.squeeze().shape == form.squeeze().shape:
-            near = form.reshape(holder.array.shape)
-            if np.abs(near - holder.array).max() <= _NEAR * np.abs(near).max():
+            near: Floats = form.reshape(holder.array.shape)
+            if np.abs(near - holder.array.astype(np.float64)).max() <= _FACTORS * np.abs(near).max():
                 return near
     return None

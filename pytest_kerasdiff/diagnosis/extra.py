@@ -12,14 +12,15 @@ from pytest_kerasdiff.trace import Operation, Value
 
 _REMOVED = frozenset({"act", "affine", "norm", "identity", "pool", "pad", "opaque"})
 _JOINS = frozenset({"add", "sub", "mul", "div", "maximum", "minimum"})
-_FUNCTIONS = frozenset(
+_ACTIVATIONS = (
     "relu leaky_relu prelu elu selu celu gelu silu mish softplus sigmoid tanh relu6 hardtanh hardsigmoid hardswish "
-    "softmax _softmax log_softmax softsign softshrink hardshrink log_sigmoid batch_norm layer_norm group_norm "
-    "instance_norm rms_norm".split()
+    "softmax _softmax log_softmax softsign softshrink hardshrink log_sigmoid"
 )
+_NORMALISATIONS = "batch_norm layer_norm group_norm instance_norm rms_norm"
+_FUNCTIONS = frozenset([*_ACTIVATIONS.split(), *_NORMALISATIONS.split()])
 """Operations that stand for a layer of their own wherever they are."""
 _DROPOUTS = frozenset(
-    "dropout dropout1d feature_dropout alpha_dropout feature_alpha_dropout native_dropout bernoulli".split()
+    ["dropout", "dropout1d", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "bernoulli"]
 )
 _MOST = 16
 """Operations of a layer that are left out one after the other."""
@@ -59,7 +60,7 @@ def _left_out(case: Case, step: int, node: Node, operation: Operation) -> Iterat
         f"leave out {operation.name} [{operation.source}]",
         ways,
         stated=operation.op in _FUNCTIONS and node.kind not in kinds,
-        piece="join" if joins else node.kind,
+        piece=f"{node.kind} {node.variant}",
     )
 
 

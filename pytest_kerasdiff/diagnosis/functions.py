@@ -13,6 +13,7 @@ from pytest_kerasdiff.trace import CURVE_AT, Array, Layer
 
 OF_AN_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu", "prelu"})
 """Activations that are no function of one element."""
+_SAME_IN_BOTH = "exp expm1 log log1p sqrt rsqrt square abs erf sign sin cos sinh cosh tan"
 _PLAIN = {
     "relu6": ("relu6", "F.relu6(x)"),
     "selu": ("selu", "F.selu(x)"),
@@ -31,10 +32,7 @@ _PLAIN = {
         "torch.where(x <= -1, 0, torch.where(x < 1, (x + 1) ** 2 / 4, x))",
     ),
     "softsign": ("keras.softsign", "F.softsign(x)"),
-    **{
-        name: (name, f"torch.{name}(x)")
-        for name in "exp expm1 log log1p sqrt rsqrt square abs erf sign sin cos sinh cosh tan".split()
-    },
+    **{name: (name, f"torch.{name}(x)") for name in _SAME_IN_BOTH.split()},
 }
 """Functions without numbers: name → (operation, code)."""
 
@@ -122,7 +120,10 @@ def _relu(class_name: str, stated: Mapping[str, Any], number: Any, curve: Array 
     plain = class_name.split(".")[-1].replace("_", "").lower()
     function = str(stated.get("function", "")).split(".")[-1].replace("_", "").lower()
     if plain == "clip" or function in ("clip", "clipbyvalue"):
-        low, high = number("x_min", number("clip_value_min", math.nan)), number("x_max", number("clip_value_max", math.nan))
+        low, high = (
+            number("x_min", number("clip_value_min", math.nan)),
+            number("x_max", number("clip_value_max", math.nan)),
+        )
         if math.isnan(low) or math.isnan(high):
             return None
         step = Step("clamp", {"self": Here(), "min": low, "max": high})

@@ -45,8 +45,13 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         f"Keras applies {piece.name}, the port has no operation for it",
         f"{piece.code} {after}",
         list(_ways(case, piece.chain, torch_value, producer)),
-        piece=piece.kind,
+        piece=_in_words(case),
     )
+
+
+def _in_words(case: Case) -> str:
+    node = case.alignment.keras.node(case.layer.outputs[0])
+    return "" if node is None else f"{node.kind} {node.variant}"
 
 
 def identity(case: Case, piece: Piece) -> str:

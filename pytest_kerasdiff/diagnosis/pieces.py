@@ -1,4 +1,4 @@
-"""What a Keras layer computes, as steps on a torch value in the port's own layout: to be put where the port lacks it."""
+"""What a Keras layer computes, as steps on a torch value in the port's layout, to be put where the port lacks it."""
 
 from __future__ import annotations
 
@@ -160,7 +160,10 @@ def normalization(case: Case, layer: Layer, keras_value: int, torch_value: int) 
             factor = factor / np.sqrt(variance + eps)
             chain = _affine(case, factor, offset - mean * factor, keras_value, torch_value)
             return None if chain is None else Piece("norm", layer.class_name, chain, f"the {layer.class_name}'s module")
-        where, chain = dims(case, axes, keras_value, torch_value), _affine(case, factor, offset, keras_value, torch_value)
+        where, chain = (
+            dims(case, axes, keras_value, torch_value),
+            _affine(case, factor, offset, keras_value, torch_value),
+        )
     except (KeyError, ValueError):
         return None
     if not where or chain is None:

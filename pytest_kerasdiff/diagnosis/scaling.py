@@ -42,16 +42,23 @@ def _rescaled(case: Case) -> Iterator[Suspicion]:
         return  # something else than a scale and an offset is wrong here too
     place = case.alignment.torch.producer[value]
     change = Change(edits={place: Edit(instead=Step("alias", {"self": Value(source)}), after=piece.chain)})
-    said = ", ".join(_said(case.trace.operations[step]) for step in case.steps if case.alignment.torch.nodes[step].kind == "affine")
+    said = ", ".join(
+        _said(case.trace.operations[step]) for step in case.steps if case.alignment.torch.nodes[step].kind == "affine"
+    )
     where = case.trace.operations[place].source
     yield Suspicion(
-        "rescaling", f"Keras {piece.name}, port {said or 'another one'} [{where}]", f"{piece.code} [{where}]", [Way(change)]
+        "rescaling",
+        f"Keras {piece.name}, port {said or 'another one'} [{where}]",
+        f"{piece.code} [{where}]",
+        [Way(change)],
     )
 
 
 def _said(operation: Operation) -> str:
     """An operation of arithmetic with the number that it states."""
-    number = next((v for v in operation.arguments.values() if isinstance(v, int | float) and not isinstance(v, bool)), None)
+    number = next(
+        (v for v in operation.arguments.values() if isinstance(v, int | float) and not isinstance(v, bool)), None
+    )
     return operation.op + ("" if number is None else f" {number:.6g}")
 
 
@@ -102,7 +109,9 @@ def _channels(case: Case, keras_value: int, torch_value: int, before: Sequence[i
     rank = len(case.reference.shapes[keras_value])
     if rank < 3:
         return
-    reverses = [s for s in before if case.trace.operations[s].op in ("flip", "index_select", "index", "roll", "stack", "cat")]
+    reverses = [
+        s for s in before if case.trace.operations[s].op in ("flip", "index_select", "index", "roll", "stack", "cat")
+    ]
     for step in reverses:
         operation = case.trace.operations[step]
         if operation.inputs and case.trace.shapes[operation.inputs[0]] == case.trace.shapes[operation.outputs[0]]:
@@ -156,10 +165,10 @@ def _layout(case: Case, keras_value: int, torch_value: int, before: Sequence[int
                 [Way(Change(edits={step: removed(next(iter(arguments_with(operation, operation.inputs[0]))))}))],
             )
         elif operation.op == "permute" and len(shape) == 4:
-            order = [int(d) for d in operation.arguments.get("dims", ())]
+            moved_as = [int(d) for d in operation.arguments.get("dims", ())]
             right = [0, 3, 1, 2]
-            if order and sorted(order) == [0, 1, 2, 3] and order != right and order[1] == 3:
-                words = f"the port moves the axes of its input as {tuple(order)} [{operation.source}]"
+            if sorted(moved_as) == [0, 1, 2, 3] and moved_as != right and moved_as[1] == 3:
+                words = f"the port moves the axes of its input as {tuple(moved_as)} [{operation.source}]"
                 yield Suspicion(
                     "input-layout",
                     f"{words}: rows and columns are exchanged",
