@@ -26,11 +26,19 @@ class Detector:
 
 DETECTORS: tuple[Detector, ...] = (
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
+    Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("activation-kind", "activation-slope", "softmax"), activations.concerns, activations.suspect),
     Detector(("missing-layer", "softmax", "rescaling"), missing.concerns, missing.suspect),
     Detector(("train-mode",), modes.concerns, modes.suspect),
     Detector(("rescaling", "input-scale", "input-channels", "input-layout"), scaling.concerns, scaling.suspect),
-    Detector(("extra-layer", "missing-layer", "softmax", "rescaling", "input-scale"), extra.concerns, extra.suspect),
+    Detector(
+        (
+            *("extra-layer", "missing-layer", "softmax", "rescaling", "input-scale"),
+            *("float16", "embedding-row", "train-mode", "nondeterministic"),
+        ),
+        extra.concerns,
+        extra.suspect,
+    ),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
 
