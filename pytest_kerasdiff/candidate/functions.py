@@ -113,7 +113,8 @@ def pool(
     found = function(padded, list(size), list(strides))
     if not maximum:
         found = found / function(torch.nn.functional.pad(torch.ones_like(x), pad), list(size), list(strides))
-    return found.reshape(*lead, *found.shape[2:]).movedim(list(range(-len(dims), 0)), list(dims))
+    result: Tensor = found.reshape(*lead, *found.shape[2:])
+    return result.movedim(list(range(-len(dims), 0)), list(dims))
 
 
 _ALL: tuple[Callable[..., Any], ...] = (

@@ -131,6 +131,7 @@ def _written(keras: float, subject: Subject) -> Outcome | None:
 
 
 def is_root(step: Operation) -> bool:
+    """Whether a step takes a root, or a deviation, which is one."""
     power = step.op in ("pow", "float_power") and step.arguments.get("exponent") in (0.5, -0.5)
     return bool(step.inputs) and (step.op in _ROOTS or power)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_kerasdiff.align.kinds import activation_name, activation_of
 from pytest_kerasdiff.checks import explain
+from pytest_kerasdiff.checks.families import is_of
 from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.windows import Stated, of_kind
 from pytest_kerasdiff.trace import Operation
@@ -37,6 +38,8 @@ _SAME_KIND = {
     "relu": ("relu", "relu6", "clamp", "clamp_min", "clip", "hardtanh", "leaky_relu", "where", "threshold", "mul"),
     "threshold": ("threshold", "where"),
 }
+_CLIPPED = ("x_min", "x_max", "clip_value_min")
+"""What a function of Keras that clips states."""
 _CELLS = {"lstm": "LSTM", "lstm_cell": "LSTM", "gru": "GRU", "gru_cell": "GRU"}
 _RNNS = {"rnn_tanh": "tanh", "rnn_relu": "relu", "rnn_tanh_cell": "tanh", "rnn_relu_cell": "relu"}
 
@@ -50,7 +53,8 @@ def function(subject: Subject) -> Stated:
     keras = _numbers(inner if isinstance(inner, Mapping) else config, _NUMBERS.get(name, {}))
     port = _numbers(last.arguments, _ARGUMENTS.get(last.op, {})) if last is not None else {}
     op = last.op if last is not None else "none"
-    alike = op in _SAME_KIND.get(name, ()) and (name != "relu" or keras not in ({}, {"threshold": 0.0}))
+    says = name != "relu" or keras not in ({}, {"threshold": 0.0}) or any(key in config for key in _CLIPPED)
+    alike = says and (op in _SAME_KIND.get(name, ()) or (subject.curves is not None and is_of(name, subject.curves[0])))
     cause = "activation-slope" if alike else "activation-kind"
     return Stated(cause, f"activation: Keras {_called(name, keras)}, port {_called(op, port)}; take Keras's")
 

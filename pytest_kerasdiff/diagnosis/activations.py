@@ -69,5 +69,8 @@ def _named(case: Case) -> tuple[str, str, bool]:
     if variant in ("log_softmax", "sparsemax"):
         return "softmax", f"Keras {variant}, port {port}", last is not None and last.op.endswith("softmax")
     if variant == "prelu":
-        return "activation-slope", f"Keras PReLU with a slope for each position of its axes, port {port}", False
+        alpha = next(iter(case.subject.weights.values()))
+        sizes = [c.array.size for c in case.subject.constants.values() if c.array.dtype.kind == "f"]
+        words = f"Keras PReLU with {alpha.size} slopes, port {port} with {', '.join(map(str, sizes)) or 'none'}"
+        return ("activation-slope" if sizes else "activation-kind"), words, alpha.size not in sizes
     return "activation-kind", f"Keras {variant}, port {port}", False

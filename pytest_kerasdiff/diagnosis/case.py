@@ -48,7 +48,7 @@ class Suspicion:
         ways: What undoes it, the likeliest first; empty where no operation of torch does.
         stated: Both sides state it. What is only tried, because it is a frequent fault, is not.
         sure: It is a fault even where the activations do not show it.
-        piece: Kind of what one side has and the other has not ("act"), by which two layers find that it is only in
+        piece: What one side has and the other has not ("act relu"), by which two layers find that it is only in
             another place; empty for other causes.
     """
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pytest_kerasdiff.change import Change, combined
 from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.subject import CheckResult
-from pytest_kerasdiff.diagnosis import noise, pattern, registry
+from pytest_kerasdiff.diagnosis import noise, order, pattern, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.trial import Bench, Budget, Repair
 from pytest_kerasdiff.judge import Judge
@@ -78,6 +78,7 @@ def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckRes
         if result.status == "fail":
             failed.setdefault(result.layer, []).append(result)
     change = Change()
+    pieces: dict[int, list[tuple[str, str]]] = {}
     for position, layer in enumerate(reference.layers):
         own = failed.get(layer.name, [])
         at_fault = judge.verdicts[position].status == "fault"
@@ -94,17 +95,30 @@ def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckRes
             continue
         causes, undone = _layer(case, Budget(_SECONDS_OF_A_LAYER))
         found.causes[position] = causes
+        pieces[position] = [(s.id, s.piece) for s, _ in undone]
         if at_fault and not any(cause.confirmed for cause in causes):
             found.patterns[position] = rounding or pattern.describe(case)
-        for way in undone:
+        for _, way in undone:
             change = combined(change, way.in_the_whole) or change
+    for extra, lacking in order.exchanged(pieces, judge):
+        for position, other in ((extra, lacking), (lacking, extra)):
+            name = reference.layers[other].name
+            found.causes[position] = [_in_order(cause, name) for cause in found.causes[position]]
     if change:
         found.repaired = _whole(judge, change)
     return found
 
 
-def _layer(case: Case, budget: Budget) -> tuple[list[Cause], list[Way]]:
-    """The causes of one layer, and the ways that undo the confirmed ones."""
+def _in_order(cause: Cause, other: str) -> Cause:
+    """A cause whose other half was found at another layer."""
+    if cause.id not in ("extra-layer", "missing-layer") or not cause.confirmed:
+        return cause
+    text = f"{cause.text}; what is too much at one of this layer and {other} is what the other lacks"
+    return dataclasses.replace(cause, id="layer-order", text=text)
+
+
+def _layer(case: Case, budget: Budget) -> tuple[list[Cause], list[Part]]:
+    """The causes of one layer, and the confirmed ones with the ways that undo them."""
     all_of_them = list(registry.suspicions(case))
     named = {s.id for s in all_of_them}
     all_of_them += [
@@ -130,7 +144,7 @@ def _layer(case: Case, budget: Budget) -> tuple[list[Cause], list[Way]]:
         for s in all_of_them
         if s.sure and (s.id, s.patch) not in known
     ]
-    return causes, [way for _, way in repair.parts]
+    return causes, list(repair.parts)
 
 
 def _attempt(suspicion: Suspicion, bench: Bench) -> float | None:

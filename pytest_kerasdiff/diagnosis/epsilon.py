@@ -17,6 +17,8 @@ from pytest_kerasdiff.trace import Constant, Layer, Operation, Value
 
 _NEAR = 0.05
 """Relative difference up to which a constant is taken for a formula with the port's epsilon."""
+_FACTORS = 0.5
+"""The same of a kernel that is multiplied with the factors of a normalisation, whose epsilon was solved from it."""
 
 
 def concerns(case: Case) -> bool:
@@ -68,8 +70,7 @@ def _written(case: Case, keras: float) -> Iterator[Way]:
     roots = [step for step in case.subject.steps if eps.is_root(step)]
     for root in roots:
         before = [producers[root.inputs[0]]] if root.inputs[0] in producers else []
-        for step in dict.fromkeys(id(s) for s in (*before, *eps.upstream(root, producers))):
-            operation = next(s for s in case.subject.steps if id(s) == step)
+        for operation in {id(s): s for s in (*before, *eps.upstream(root, producers))}.values():
             if (change := _number(case, operation, keras)) is not None:
                 yield Way(change)
     for root in roots:
@@ -182,7 +183,7 @@ def _kernel(subject: Subject, holder: Held) -> Floats | None:
     made = folding.product(subject)
     for form in made or ():
         if holder.array.size == form.size and holder.array.squeeze().shape == form.squeeze().shape:
-            near = form.reshape(holder.array.shape)
-            if np.abs(near - holder.array).max() <= _NEAR * np.abs(near).max():
+            near: Floats = form.reshape(holder.array.shape)
+            if np.abs(near - holder.array.astype(np.float64)).max() <= _FACTORS * np.abs(near).max():
                 return near
     return None

@@ -5,49 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_kerasdiff.align.graph import Node
-from pytest_kerasdiff.align.kinds import activation_of
+from pytest_kerasdiff.align.kinds import IDENTITIES, activation_of
 from pytest_kerasdiff.change import Change, Edit, Step, removed
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way, arguments_with
 from pytest_kerasdiff.trace import Operation, Value
 
 _REMOVED = frozenset({"act", "affine", "norm", "identity", "pool", "pad", "opaque"})
 _JOINS = frozenset({"add", "sub", "mul", "div", "maximum", "minimum"})
-_FUNCTIONS = frozenset(
-    [
-        "relu",
-        "leaky_relu",
-        "prelu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "mish",
-        "softplus",
-        "sigmoid",
-        "tanh",
-        "relu6",
-        "hardtanh",
-        "hardsigmoid",
-        "hardswish",
-        "softmax",
-        "_softmax",
-        "log_softmax",
-        "softsign",
-        "softshrink",
-        "hardshrink",
-        "log_sigmoid",
-        "batch_norm",
-        "layer_norm",
-        "group_norm",
-        "instance_norm",
-        "rms_norm",
-    ]
+_ACTIVATIONS = (
+    "relu leaky_relu prelu elu selu celu gelu silu mish softplus sigmoid tanh relu6 hardtanh hardsigmoid hardswish "
+    "softmax _softmax log_softmax softsign softshrink hardshrink log_sigmoid"
 )
+_NORMALISATIONS = "batch_norm layer_norm group_norm instance_norm rms_norm"
+_FUNCTIONS = frozenset([*_ACTIVATIONS.split(), *_NORMALISATIONS.split()])
 """Operations that stand for a layer of their own wherever they are."""
 _DROPOUTS = frozenset(
     ["dropout", "dropout1d", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "bernoulli"]
 )
+_RANDOM = frozenset(["rand_like", "randn_like", "bernoulli", "rand", "randn", "normal", "uniform", "randint_like"])
 _MOST = 16
 """Operations of a layer that are left out one after the other."""
 
@@ -55,6 +30,13 @@ _MOST = 16
 def concerns(case: Case) -> bool:
     """Whether the layer has operations and is wrong."""
     return bool(case.layer.inputs) and case.verdict.status == "fault" and bool(case.steps)
+
+
+def functions(case: Case) -> Iterator[Suspicion]:
+    """Each activation function left out, where the port has more than one and what is left may be Keras's."""
+    acting = [step for step in case.steps if case.trace.operations[step].op in (*_ACTIVATIONS.split(), "neg")]
+    for step in acting if len(acting) > 1 else ():
+        yield from _left_out(case, step, case.alignment.torch.nodes[step], case.trace.operations[step])
 
 
 def suspect(case: Case) -> Iterator[Suspicion]:
@@ -86,11 +68,18 @@ def _left_out(case: Case, step: int, node: Node, operation: Operation) -> Iterat
         f"leave out {operation.name} [{operation.source}]",
         ways,
         stated=operation.op in _FUNCTIONS and node.kind not in kinds,
-        piece="join" if joins else node.kind,
+        piece=f"{node.kind} {node.variant}",
     )
 
 
 def _identity(case: Case, operation: Operation, node: Node) -> str:
+    dtype = str(operation.arguments.get("dtype", ""))
+    if node.kind == "identity" and dtype.endswith("float16"):
+        return "float16"
+    if case.layer.class_name == "Embedding" and node.kind in ("affine", "opaque"):
+        return "embedding-row"
+    if _is_random(case, operation):
+        return "train-mode" if _drops_there(case) else "nondeterministic"
     if "softmax" in operation.op and activation_of(case.layer.class_name, case.layer.config) == "softmax":
         return "softmax"
     if node.kind in ("affine", *_JOINS) and case.layer.class_name in ("Rescaling", "Normalization"):
@@ -98,6 +87,26 @@ def _identity(case: Case, operation: Operation, node: Node) -> str:
     if node.kind == "affine" and _only_moved(case, operation.inputs):
         return "input-scale"
     return "extra-layer"
+
+
+def _is_random(case: Case, operation: Operation) -> bool:
+    """Whether an operand of an operation is drawn at random."""
+    inner = {v: case.trace.operations[step] for step in case.steps for v in case.trace.operations[step].outputs}
+    pending, seen = list(operation.inputs), set[int]()
+    while pending:
+        value = pending.pop()
+        step = inner.get(value)
+        if step is not None and value not in seen:
+            seen.add(value)
+            if step.op in _RANDOM:
+                return True
+            pending += step.inputs
+    return False
+
+
+def _drops_there(case: Case) -> bool:
+    """Whether the layer takes what a layer of Keras gives that is random in training."""
+    return any(case.reference.layers[case.position_of(v)].class_name in IDENTITIES for v in case.layer.inputs)
 
 
 def _only_moved(case: Case, values: Sequence[int]) -> bool:
@@ -132,7 +141,7 @@ def _operands(case: Case) -> Iterator[Suspicion]:
         ]
         ways = [
             Way(Change(edits=_exchanged(several, torch_value)))
-            for several in _together(wrong)
+            for several in [*_of_the_join(case, wanted), *_together(wrong)]
             if all(_comes_before(case, torch_value, step) for step, _, _ in several)
         ]
         if not ways:
@@ -141,11 +150,24 @@ def _operands(case: Case) -> Iterator[Suspicion]:
         step, _, other = wrong[0]
         source = case.trace.operations[step].source
         yield Suspicion(
-            _relation(case, keras_value, other),
+            "missing-layer" if other in wanted else _relation(case, keras_value, other),
             f"Keras takes the value of {name}, the port takes {_called(case, other)} [{source}]",
             f"take the value of {name} [{source}]",
             ways,
         )
+
+
+def _of_the_join(case: Case, wanted: Sequence[int | None]) -> Iterator[list[tuple[int, str, int]]]:
+    """Operands of the layer's own operation that are computed from none of the values that the layer takes."""
+    main = case.alignment.main.get(case.position)
+    if main is None or len(case.layer.inputs) < 2:
+        return
+    operation, graph = case.trace.operations[main], case.alignment.torch
+    for value in dict.fromkeys(operation.inputs):
+        steps = graph.between([w for w in wanted if w is not None], value)
+        reached = {operand for v in steps if (node := graph.node(v)) is not None for operand in node.operands}
+        if value not in wanted and not reached & set(wanted):
+            yield [(main, name, value) for name in arguments_with(operation, value)]
 
 
 def _together(wrong: Sequence[tuple[int, str, int]]) -> list[list[tuple[int, str, int]]]:

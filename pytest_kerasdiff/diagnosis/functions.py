@@ -13,6 +13,7 @@ from pytest_kerasdiff.trace import CURVE_AT, Array, Layer
 
 OF_AN_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu", "prelu"})
 """Activations that are no function of one element."""
+_SAME_IN_BOTH = "exp expm1 log log1p sqrt rsqrt square abs erf sign sin cos sinh cosh tan"
 _PLAIN = {
     "relu6": ("relu6", "F.relu6(x)"),
     "selu": ("selu", "F.selu(x)"),
@@ -31,26 +32,7 @@ _PLAIN = {
         "torch.where(x <= -1, 0, torch.where(x < 1, (x + 1) ** 2 / 4, x))",
     ),
     "softsign": ("keras.softsign", "F.softsign(x)"),
-    **{
-        name: (name, f"torch.{name}(x)")
-        for name in [
-            "exp",
-            "expm1",
-            "log",
-            "log1p",
-            "sqrt",
-            "rsqrt",
-            "square",
-            "abs",
-            "erf",
-            "sign",
-            "sin",
-            "cos",
-            "sinh",
-            "cosh",
-            "tan",
-        ]
-    },
+    **{name: (name, f"torch.{name}(x)") for name in _SAME_IN_BOTH.split()},
 }
 """Functions without numbers: name → (operation, code)."""
 

@@ -45,8 +45,13 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         f"Keras applies {piece.name}, the port has no operation for it",
         f"{piece.code} {after}",
         list(_ways(case, piece.chain, torch_value, producer)),
-        piece=piece.kind,
+        piece=_in_words(case),
     )
+
+
+def _in_words(case: Case) -> str:
+    node = case.alignment.keras.node(case.layer.outputs[0])
+    return "" if node is None else f"{node.kind} {node.variant}"
 
 
 def identity(case: Case, piece: Piece) -> str:
@@ -65,14 +70,21 @@ def _ways(case: Case, chain: Chain, torch_value: int, producer: int | None) -> I
         edit = before.get(place, Edit())
         before[place] = Edit({**edit.before, name: chain})
     in_front = Change(edits=before) if before else None
-    if behind is not None:
+    used = _consumers(case, case.position)
+    if behind is not None and all(_shows_nothing_else(case, consumer) for consumer in used):
         alone = not _is_shared(case) and _is_known_before(case, behind, producer or 0)
         yield Way(behind, whole=None if alone or in_front is None else in_front)
     if in_front is not None:
-        for consumer in _consumers(case, case.position):
+        for consumer in used:
             if case.alignment.torch_value(case.judge.layers[consumer].outputs[0]) is not None:
                 yield Way(in_front, measured=consumer, ignoring=frozenset({case.position}))
                 return
+
+
+def _shows_nothing_else(case: Case, consumer: int) -> bool:
+    """Whether a layer takes what stands for the missing one: it is right with it, or wrong by a fault of its own."""
+    verdict = case.judge.verdicts[consumer]
+    return not verdict.is_wrong or verdict.status == "fault"
 
 
 def _is_known_before(case: Case, change: Change, position: int) -> bool:

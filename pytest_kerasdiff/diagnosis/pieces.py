@@ -1,4 +1,4 @@
-"""What a Keras layer computes, as steps on a torch value in the port's own layout: to be put where the port lacks it."""
+"""What a Keras layer computes, as steps on a torch value in the port's layout, to be put where the port lacks it."""
 
 from __future__ import annotations
 

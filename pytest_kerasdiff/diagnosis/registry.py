@@ -46,6 +46,7 @@ _OF_WEIGHTS = (
 )
 DETECTORS: tuple[Detector, ...] = (
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
+    Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("train-mode",), modes.concerns, modes.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
     Detector(
@@ -65,7 +66,14 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("activation-kind", "activation-slope", "softmax"), activations.concerns, activations.suspect),
     Detector(("rescaling", "input-scale", "input-channels", "input-layout"), scaling.concerns, scaling.suspect),
     Detector(("missing-layer", "softmax", "rescaling"), missing.concerns, missing.suspect),
-    Detector(("extra-layer", "missing-layer", "softmax", "rescaling", "input-scale"), extra.concerns, extra.suspect),
+    Detector(
+        (
+            *("extra-layer", "missing-layer", "softmax", "rescaling", "input-scale"),
+            *("float16", "embedding-row", "train-mode", "nondeterministic"),
+        ),
+        extra.concerns,
+        extra.suspect,
+    ),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
 

@@ -165,10 +165,10 @@ def _layout(case: Case, keras_value: int, torch_value: int, before: Sequence[int
                 [Way(Change(edits={step: removed(next(iter(arguments_with(operation, operation.inputs[0]))))}))],
             )
         elif operation.op == "permute" and len(shape) == 4:
-            order = [int(d) for d in operation.arguments.get("dims", ())]
+            moved_as = [int(d) for d in operation.arguments.get("dims", ())]
             right = [0, 3, 1, 2]
-            if order and sorted(order) == [0, 1, 2, 3] and order != right and order[1] == 3:
-                words = f"the port moves the axes of its input as {tuple(order)} [{operation.source}]"
+            if sorted(moved_as) == [0, 1, 2, 3] and moved_as != right and moved_as[1] == 3:
+                words = f"the port moves the axes of its input as {tuple(moved_as)} [{operation.source}]"
                 yield Suspicion(
                     "input-layout",
                     f"{words}: rows and columns are exchanged",
