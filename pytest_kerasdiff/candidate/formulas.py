@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-FORMULAS: Mapping[str, Callable[..., Any]] = {}
+import numpy as np
+import torch
+
+
+def _equations(of: Callable[..., Any], taken: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What a function of arrays makes of tensors."""
+    array = of(*(np.asarray(t.detach().cpu().double()) for t in taken))
+    return torch.from_numpy(np.array(array)).to(taken[0])
+
+
+FORMULAS: Mapping[str, Callable[..., Any]] = {"equations": _equations}
 """Name behind "keras." in a step → function of tensors."""

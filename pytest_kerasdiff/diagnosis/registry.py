@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from pytest_kerasdiff.diagnosis import epsilon, weights
+from pytest_kerasdiff.diagnosis import epsilon, recurrent, weights
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 
 
@@ -30,9 +30,14 @@ _OF_WEIGHTS = (
     "bn-slots-exchanged bn-scale-center lstm-gate-order lstm-bias-doubled gru-gate-order bidirectional-order "
     "mha-layout embedding-row activation-slope"
 )
+_OF_RECURRENT = (
+    "rnn-direction rnn-return recurrent-activation activation-kind gru-reset-after masking bidirectional-order "
+    "merge-mode lstm-gate-order gru-gate-order lstm-bias-doubled bias-missing permute"
+)
 DETECTORS: tuple[Detector, ...] = (
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
+    Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
 
