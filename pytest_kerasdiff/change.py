@@ -53,12 +53,14 @@ class Edit:
         arguments: Arguments that get another value.
         instead: Another operation in its place.
         after: What is done to its result before anything takes it.
+        further: Number of a further result, from 1 on → what is done to that one.
     """
 
     before: Mapping[str, Chain] = dataclasses.field(default_factory=dict)
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     instead: Step | None = None
     after: Chain = ()
+    further: Mapping[int, Chain] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,9 +118,13 @@ def _joined(first: Edit, second: Edit) -> Edit | None:
     before = dict(first.before)
     for name, chain in second.before.items():
         before[name] = (*before.get(name, ()), *chain)
+    further = dict(first.further)
+    for number, chain in second.further.items():
+        further[number] = (*further.get(number, ()), *chain)
     return Edit(
         before,
         {**first.arguments, **second.arguments},
         first.instead if first.instead is not None else second.instead,
         (*first.after, *second.after),
+        further,
     )

@@ -346,6 +346,10 @@ class Judge:
         needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
         return {v: self._for_torch(sources[v], v) for v in {*needed, *(set(also) & sources.keys())}}
 
+    def read_of(self, keras_value: int) -> Array | None:
+        """Which steps of a value anything reads, (batch, steps); None where all of them."""
+        return self._unread.get(keras_value)
+
     def errors_of(self, keras_value: int, torch_value: int, array: Array) -> list[Error]:
         """Error of an array of the port, and of each of its samples: the probe inputs are drawn independently."""
         expected = self._reference.values[keras_value]

@@ -50,14 +50,14 @@ def _reads(trace: ReferenceTrace, taker: Layer, value: int, found: dict[int, Rea
         if taken != value:
             continue
         if taker.class_name in _HEED or (taker.class_name in _ATTENTION and place):
-            yield _mask(trace, taker, value)
+            yield mask_of(trace, taker, value)
         elif taker.class_name in _STEP_BY_STEP | _ATTENTION and whole:
             yield handed_on[0]
         else:
             yield None
 
 
-def _mask(trace: ReferenceTrace, taker: Layer, value: int) -> Read | None:
+def mask_of(trace: ReferenceTrace, taker: Layer, value: int) -> Read | None:
     """The mask of what a layer takes: beside it, as Keras 3's files have it, or handed on with it."""
     beside = [v for v in taker.inputs if v in trace.masks and trace.shapes[v] == trace.shapes[value][:2]]
     mask = trace.values[beside[0]] if len(beside) == 1 else trace.step_masks.get(value)

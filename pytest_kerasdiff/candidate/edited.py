@@ -38,7 +38,8 @@ def instruction(original: Instruction, edit: Edit, tensor: Callable[[Array], tor
     kept = [number is not None for number in original.outputs]
     run = _Edited(original.function, tuple(written), tuple(kept))
     numbers = (*(number for number in original.outputs if number is not None), *original.written)
-    given: tuple[Any, ...] = (named, before, instead, plain(_as_tree(edit.after)))
+    after = [plain(_as_tree(edit.after)), {n: plain(_as_tree(chain)) for n, chain in edit.further.items()}]
+    given: tuple[Any, ...] = (named, before, instead, after)
     if not names:  # a function of this package, whose arguments have no names
         given = ({"": list(original.args)}, {}, [], given[3])
     return Instruction(run, given, {}, (), numbers, ())
@@ -104,7 +105,8 @@ class _Edited:
             result = self.function(*taken[""]) if "" in taken else self.function(**taken)
             returned = [t for t, kept in zip(_tensors(result), self.kept, strict=False) if kept]
             found = [*returned, *(taken[name] for name in self.written)]
-        return [_run(after, found[0], taken), *found[1:]] if after else found
+        chains = {0: after[0], **after[1]}
+        return [_run(chains[i], t, taken) if chains.get(i) else t for i, t in enumerate(found)]
 
 
 def _tensors(result: Any) -> list[torch.Tensor]:

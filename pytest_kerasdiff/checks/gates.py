@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from pytest_kerasdiff.checks import explain
+from pytest_kerasdiff.checks import explain, strangers
 from pytest_kerasdiff.checks.held import COMPUTED, Found, Held, constants_of, held
 from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.transformations import blocks_in_order, distance, same
@@ -82,7 +82,7 @@ def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found]:
             found = [list(_cell(cell, quad, subject)) for quad in fitting]
             at = min(range(len(found)), key=lambda i: (sum(bool(f.cause) for f in found[i]), abs(i - number)))
             if len(ours) == len(fitting) == 2 and at != number and not any(f.cause for f in found[at]):
-                yield _exchanged(cell, fitting[at], subject)
+                yield from _exchanged(cell, fitting[at], subject)
             yield from found[at]
         elif theirs:
             yield Found(
@@ -92,11 +92,14 @@ def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found]:
             yield from _by_hand(cell, constants)
 
 
-def _exchanged(cell: Cell, quad: Quad, subject: Subject) -> Found:
+def _exchanged(cell: Cell, quad: Quad, subject: Subject) -> Iterator[Found]:
     if subject.layer.class_name != "Bidirectional":
-        return Found("", f"{cell.prefix}kernel held by another module")
-    words = f"{cell.prefix}kernel: {quad[0].where} holds the other direction's; exchange forward and backward"
-    return Found("bidirectional-order", words, name=f"{cell.prefix}kernel")
+        yield Found("", f"{cell.prefix}kernel held by another module")
+        return
+    for short, holder in (("kernel", quad[0]), ("recurrent_kernel", quad[1]), ("bias", quad[2])):
+        if holder is not None:
+            words = f"{cell.prefix}{short}: {holder.where} holds the other direction's; exchange forward and backward"
+            yield Found("bidirectional-order", words, name=f"{cell.prefix}{short}")
 
 
 def quads(subject: Subject) -> Iterator[Quad]:
@@ -128,7 +131,7 @@ def _cell(cell: Cell, quad: Quad, subject: Subject) -> Iterator[Found]:
         full = f"{cell.prefix}{name}"
         yield _kernel(full, weight, holder, cell.gates, subject)._replace(name=full)
     if cell.bias is not None or quad[2] is not None:
-        yield _biases(cell, quad)._replace(name=f"{cell.prefix}bias")
+        yield _biases(cell, quad, subject)._replace(name=f"{cell.prefix}bias")
 
 
 def ordered(array: Array, gates: int) -> Array:
@@ -177,7 +180,7 @@ def order_found(name: str, weight: Array, port: Array, where: str) -> Found | No
     return Found(_CAUSES[4], f"{name}: {_order_in_words(where, order, 4)}", "unproven")
 
 
-def _biases(cell: Cell, quad: Quad) -> Found:
+def _biases(cell: Cell, quad: Quad, subject: Subject) -> Found:
     """Keras's bias against the sum of torch's two, and where a GRU resets after the product each of them."""
     name, gates = f"{cell.prefix}bias", cell.gates
     ours = [np.zeros(len(cell.recurrent.T), np.float32) if h is None else h.array for h in quad[2:]]
@@ -203,6 +206,10 @@ def _biases(cell: Cell, quad: Quad) -> Found:
     order = blocks_in_order(np.asarray(sum(both)), np.asarray(sum(ours)), gates)
     if order is not None:
         return Found(_CAUSES[gates], f"{name}: {_order_in_words(where, order, gates)}")
+    for holder in (quad[2], quad[3]):
+        theirs = None if holder is None else strangers.of_another_layer(name, np.asarray(bias), subject, holder)
+        if theirs is not None:
+            return theirs
     return Found("weights-differ", f"{name}: the sum of {where} is not Keras's; load Keras's bias")
 
 
@@ -218,12 +225,18 @@ def _alike(port: Array | int, keras: Array | int) -> bool:
 
 def _by_hand(cell: Cell, constants: Sequence[Held]) -> Iterator[Found]:
     """A port of its own making may hold gates in any order and in pieces: it says what it takes them for."""
+    ordered_otherwise = False
     for name, weight in (("kernel", cell.kernel), ("recurrent_kernel", cell.recurrent)):
         full = f"{cell.prefix}{name}"
-        yield _anywhere(full, weight, True, cell.gates, constants)._replace(name=full)
+        found = _anywhere(full, weight, True, cell.gates, constants)
+        ordered_otherwise = ordered_otherwise or found.cause == _CAUSES[cell.gates]
+        yield found._replace(name=full)
     if cell.bias is not None and np.any(cell.bias):
         full = f"{cell.prefix}bias"
-        yield _bias_anywhere(full, cell.bias, cell.gates, constants)._replace(name=full)
+        found = _bias_anywhere(full, cell.bias, cell.gates, constants)
+        if ordered_otherwise and cell.bias.ndim == 1 and not found.cause:
+            found = _anywhere(full, cell.bias, True, cell.gates, constants)
+        yield found._replace(name=full)
 
 
 def _bias_anywhere(name: str, bias: Array, gates: int, constants: Sequence[Held]) -> Found:
@@ -232,6 +245,9 @@ def _bias_anywhere(name: str, bias: Array, gates: int, constants: Sequence[Held]
     if not found.cause:
         return found
     if bias.ndim == 1:
+        twice = next((c for c in constants if c.array.size == bias.size and _alike(c.array.ravel(), 2 * bias)), None)
+        if twice is not None:
+            return Found("lstm-bias-doubled", f"{name}: {twice.where} is twice Keras's; use it as it is")
         return found._replace(cause="bias-missing")
     rows = [_anywhere(f"{name}[{i}]", row, False, gates, constants) for i, row in enumerate(bias) if np.any(row)]
     lost = next((row for row in rows if row.cause), None)
@@ -239,7 +255,7 @@ def _bias_anywhere(name: str, bias: Array, gates: int, constants: Sequence[Held]
 
 
 def _anywhere(name: str, weight: Array, matrix: bool, gates: int, constants: Sequence[Held]) -> Found:
-    rows = weight.T if matrix else weight
+    rows = weight.T if weight.ndim == 2 and matrix else weight
     for holder in constants:
         for port in (holder.array, holder.array.T):
             if port.shape != rows.shape:

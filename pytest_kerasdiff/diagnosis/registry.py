@@ -15,6 +15,7 @@ from pytest_kerasdiff.diagnosis import (
     modes,
     movements,
     poolings,
+    recurrent,
     resizing,
     scaling,
     weights,
@@ -44,11 +45,16 @@ _OF_WEIGHTS = (
     "bn-slots-exchanged bn-scale-center lstm-gate-order lstm-bias-doubled gru-gate-order bidirectional-order "
     "mha-layout embedding-row activation-slope"
 )
+_OF_RECURRENT = (
+    "rnn-direction rnn-return recurrent-activation activation-kind gru-reset-after masking bidirectional-order "
+    "merge-mode lstm-gate-order gru-gate-order lstm-bias-doubled bias-missing permute"
+)
 DETECTORS: tuple[Detector, ...] = (
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
     Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("train-mode",), modes.concerns, modes.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
+    Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
     Detector(
         ("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),
         windows.concerns,

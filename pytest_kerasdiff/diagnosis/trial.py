@@ -120,7 +120,12 @@ def read_by(change: Change) -> set[int]:
 
 
 def _tree(edit: Edit) -> list[Any]:
-    chains = [*edit.before.values(), edit.after, () if edit.instead is None else (edit.instead,)]
+    chains = [
+        *edit.before.values(),
+        edit.after,
+        *edit.further.values(),
+        () if edit.instead is None else (edit.instead,),
+    ]
     return [edit.arguments, [step.arguments for chain in chains for step in chain]]
 
 

@@ -1,0 +1,1 @@
+"""What Keras's layers compute, written out on numpy arrays: a diagnosis reproduces with it what a port computes."""
