@@ -129,7 +129,9 @@ def _layer(case: Case, budget: Budget) -> tuple[list[Cause], list[Part]]:
     bench = Bench(case, budget)
     repair, ties = _search(all_of_them, bench)
     if repair is None:
-        stated = [s for s in all_of_them if s.stated]
+        # What was tried in vain is told only where a check says it too.
+        said = {check.cause for check in case.failed}
+        stated = [s for s in all_of_them if s.stated and (s.id in said or s.sure or not s.ways)]
         size = _finite(bench.before(Way(Change())).size)
         return [Cause(s.id, s.text, False, size, _attempt(s, bench), s.patch) for s in stated], []
     tie = f" (as well as {', '.join(dict.fromkeys(s.id for s, _ in ties))}: these inputs do not tell)" if ties else ""
