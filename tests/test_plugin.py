@@ -236,13 +236,18 @@ def test_a_failure_is_a_block_that_says_where_and_how_much(real: Done) -> None:
     failures = real.run.stdout.split("= FAILURES =")[1].split("= kerasdiff ")[0]
     lines = failures.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("conv2d_3 (Conv2D) → conv"))
-    title, isolated, cumulative, where, operations, *_ = lines[start:]
+    title, isolated, cumulative, where, cause, tried, operations, *_ = lines[start:]
     assert title.startswith("conv2d_3 (Conv2D) → conv  [port.py:")
     assert isolated.split()[0] == "isolated"
     assert isolated.endswith("limit 1e-05     ✗ at fault")
     assert cumulative.split()[0] == "cumulative"
     assert "worst at (" in where
     assert "of elements differ" in where
+    assert cause.startswith(
+        "  cause        same-padding: padding 'same': Keras (0, 1) on H and (0, 1) on W, port (1, 1)"
+    )
+    assert tried.startswith("  tried        ")
+    assert tried.endswith("confirmed on a second input")
     assert operations.split() == ["operations", "pad", "→", "conv2d"]
     assert "Traceback" not in failures
     assert "pytest_kerasdiff/" not in failures
