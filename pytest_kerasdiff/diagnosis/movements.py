@@ -94,6 +94,8 @@ def order_read(case: Case) -> Iterator[Suspicion]:
         for target in wanted
         if now is None or now.shape != target.shape or not np.array_equal(now, target)
     ]
+    if now is None and not any(_moves_elements(case.trace.operations[i]) for i in case.steps):
+        return  # what changes elements without moving one (a cast to float16) is no matter of their order
     ways = ways if now is None or not any(_alike(now, target, kind) for target in wanted) else []
     if not ways:
         return
@@ -101,6 +103,10 @@ def order_read(case: Case) -> Iterator[Suspicion]:
     before = case.reference.shapes[moved.inputs[0]] if moved is not None else shape
     text = f"order: Keras's {case.layer.class_name} reads {_said(moved, before)}, port otherwise [{operation.source}]"
     yield Suspicion(cause, text, _patch(moved, before, operation), ways, stated=now is not None)
+
+
+def _moves_elements(operation: Operation) -> bool:
+    return operations.kind(operation)[0] in ("move", "concat") or operation.op in ("index", "index_select", "gather")
 
 
 def _orders(natural: Positions, kind: str) -> list[Positions]:
