@@ -24,7 +24,7 @@ def layer_block(layer: Layer) -> str:
     """Why a layer fails: where, how much, against which limit, and what to do next."""
     if layer["status"] == "inherited":
         origin = f"inherits from {layer['inherits_from']}" if layer["inherits_from"] else layer["reason"]
-        alone = "isolated within the limit" if layer["isolated"]["passes"] else layer["reason"]
+        alone = "isolated within the limit" if layer["isolated"] and layer["isolated"]["passes"] else layer["reason"]
         return f"{_title(layer)}\n  {origin}: cumulative {_measure(layer['cumulative'])}, {alone}"
     lines = [_title(layer)]
     if layer["status"] == "unpaired":

@@ -173,6 +173,19 @@ def test_a_repair_must_hold_on_every_sample(monkeypatch: pytest.MonkeyPatch) -> 
     assert not any(c.confirmed for c in of_b(diagnosed(monkeypatch, suspect, kernel=B[0].T)))
 
 
+def test_a_detector_that_raises_takes_no_other_finding_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def suspect(case: Case) -> Iterator[Suspicion]:
+        yield kernel(case)
+        raise KeyError("lost")
+
+    found = diagnosed(monkeypatch, suspect, kernel=B[0].T)
+    assert [(c.id, c.confirmed) for c in of_b(found)] == [("dense-transposed", True)]
+    assert len(found.notes) == 1
+    assert found.notes[0].startswith(
+        "b: its cause could not be looked for, please report it: KeyError: 'lost' (test_diagnose"
+    )
+
+
 def test_the_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnose, "SECONDS", -1.0)
     found = diagnosed(monkeypatch, lambda case: iter([kernel(case)]), kernel=B[0].T)

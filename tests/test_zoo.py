@@ -89,6 +89,8 @@ def test_a_right_port_passes(loader: str, name: str, port: str, judged: Judged) 
     assert found == declared, helpers.story(report)
     assert helpers.failed_checks(report) == set(), helpers.story(report)
     assert helpers.failed_whole(report) == {}
+    assert not any(la["causes"] or la["pattern"] for la in report["layers"]), helpers.story(report)
+    assert report["repaired"] is None
     assert report["verdict"] == "pass"
 
 

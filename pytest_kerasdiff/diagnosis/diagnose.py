@@ -89,15 +89,19 @@ def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckRes
             break
         subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, judge.verdicts[position])
         case = Case(position, subject, judge, reference, own)
-        rounding = noise.describe(case) if at_fault else ""
-        if rounding and not own:
-            found.patterns[position] = rounding
+        try:
+            rounding = noise.describe(case) if at_fault else ""
+            if rounding and not own:
+                found.patterns[position] = rounding
+                continue
+            causes, undone = _layer(case, Budget(_SECONDS_OF_A_LAYER), found.notes)
+            if at_fault and not any(cause.confirmed for cause in causes):
+                found.patterns[position] = rounding or pattern.describe(case)
+        except Exception as error:  # the verdict stands without its causes
+            found.notes.append(f"{layer.name}: {registry.lost(error)}")
             continue
-        causes, undone = _layer(case, Budget(_SECONDS_OF_A_LAYER))
         found.causes[position] = causes
         pieces[position] = [(s.id, s.piece) for s, _ in undone]
-        if at_fault and not any(cause.confirmed for cause in causes):
-            found.patterns[position] = rounding or pattern.describe(case)
         for _, way in undone:
             change = combined(change, way.in_the_whole) or change
     for extra, lacking in order.exchanged(pieces, judge):
@@ -117,9 +121,9 @@ def _in_order(cause: Cause, other: str) -> Cause:
     return dataclasses.replace(cause, id="layer-order", text=text)
 
 
-def _layer(case: Case, budget: Budget) -> tuple[list[Cause], list[Part]]:
+def _layer(case: Case, budget: Budget, notes: list[str]) -> tuple[list[Cause], list[Part]]:
     """The causes of one layer, and the confirmed ones with the ways that undo them."""
-    all_of_them = list(registry.suspicions(case))
+    all_of_them = list(registry.suspicions(case, notes))
     named = {s.id for s in all_of_them}
     all_of_them += [
         Suspicion(check.cause, *_told(check.message))
@@ -146,7 +150,7 @@ def _layer(case: Case, budget: Budget) -> tuple[list[Cause], list[Part]]:
         for s in all_of_them
         if s.sure and (s.id, s.patch) not in known
     ]
-    return causes, list(repair.parts)
+    return causes, list(repair.parts) if not tie and not single else []
 
 
 def _attempt(suspicion: Suspicion, bench: Bench) -> float | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from pytest_kerasdiff.diagnosis import (
     activations,
@@ -84,8 +86,18 @@ DETECTORS: tuple[Detector, ...] = (
 """In the order in which causes are named, where two of them repair a layer in the same way."""
 
 
-def suspicions(case: Case) -> Iterable[Suspicion]:
-    """All that may be wrong with a layer."""
+def suspicions(case: Case, notes: list[str]) -> Iterable[Suspicion]:
+    """All that may be wrong with a layer; a detector that raises is noted, and takes no other finding away."""
     for detector in DETECTORS:
-        if detector.concerns(case):
-            yield from detector.suspect(case)
+        try:
+            if detector.concerns(case):
+                yield from detector.suspect(case)
+        except Exception as error:
+            notes.append(f"{case.layer.name}: {lost(error)}")
+
+
+def lost(error: Exception) -> str:
+    """What a note says of a fault of this package."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return f"its cause could not be looked for, please report it: {type(error).__name__}: {error} ({place})"

@@ -205,13 +205,13 @@ class Bench:
         if value is None:
             return False
         also = read_by(first.change) | read_by(second.change)
-        given = judge.feed(at, value, first.ignoring, also)
         draw = np.random.default_rng(0)
-        floats = {v: np.asarray(a, np.float64) for v, a in given.items() if a.dtype.kind == "f"}
-        larger = {**given, **{v: _LARGER * a + draw.normal(size=a.shape) for v, a in floats.items()}}
         try:
+            given = judge.feed(at, value, first.ignoring, also)
+            floats = {v: np.asarray(a, np.float64) for v, a in given.items() if a.dtype.kind == "f"}
+            larger = {**given, **{v: _LARGER * a + draw.normal(size=a.shape) for v, a in floats.items()}}
             one, other = (judge.candidate.changed(w.change).run([value], larger)[value] for w in (first, second))
-        except (ReplayError, ValueError, KeyError, IndexError, TypeError):
+        except (AxesError, ReplayError, ValueError, KeyError, IndexError, TypeError):
             return False
         return one.shape == other.shape and bool(np.allclose(one, other, 1e-6, 1e-9, equal_nan=True))
 
