@@ -60,6 +60,7 @@ def judged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     ]
     if any(item.name == ALL_KINDS for item in request.session.items):
         wanted += [call for call in parameters(lambda name: [RIGHT]) if call not in wanted]
+    wanted = list(dict.fromkeys(wanted))  # of two tests of one port
     folders = {loader: tmp_path_factory.mktemp(loader) for loader in dict.fromkeys(loader for loader, _, _ in wanted)}
 
     def judge(loader: str) -> dict[tuple[str, str], str]:

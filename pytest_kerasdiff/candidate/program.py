@@ -152,8 +152,8 @@ class Program:
         for i, line in enumerate(zip(self._instructions, self._trace.operations, strict=True)):
             try:
                 program += expansion.expand(*line, change.edits[i]) if i in change.edits else [line]
-            except ValueError as error:
-                raise ReplayError(str(error)) from None
+            except (ValueError, KeyError) as error:
+                raise ReplayError(_reason(error)) from None
         if not all(operation.inputs for _, operation in program):
             raise ReplayError("an operation would no longer depend on the model's input")
         result._instructions = [instruction for instruction, _ in program]
