@@ -127,7 +127,8 @@ def test_a_wrong_port_is_diagnosed(loader: str, name: str, port: str, judged: Ju
         assert after is not None, helpers.story(report)
         # A fault that the model's output does not show (zeros in a maximum, behind others) leaves nothing to repair there.
         shown = before is None or before > report["tolerance"]
-        assert after <= (max((before or 1) / 100, 1e-9) if shown else report["tolerance"]), helpers.story(report)
+        limit = max((before or 1) / 100, 1e-9) if shown else report["tolerance"]
+        assert after <= limit, helpers.story(report)
 
 
 def test_every_kind_of_layer_has_a_right_and_a_wrong_port(judged: Judged) -> None:
