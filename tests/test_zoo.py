@@ -125,7 +125,7 @@ def test_a_wrong_port_is_diagnosed(loader: str, name: str, port: str, judged: Ju
         assert all(any(c["confirmed"] for c in la["causes"]) for la in concerned), helpers.story(report)
         before, after = report["repaired"]["before"], report["repaired"]["after"]
         assert after is not None, helpers.story(report)
-        # A fault that the model's output does not show (zeros in a maximum, behind others) leaves nothing to repair there.
+        # What the model's output does not show (zeros in a maximum, behind others) leaves nothing to repair there.
         shown = before is None or before > report["tolerance"]
         limit = max((before or 1) / 100, 1e-9) if shown else report["tolerance"]
         assert after <= limit, helpers.story(report)
