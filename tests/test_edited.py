@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_kerasdiff.candidate import recorder
+from pytest_kerasdiff.candidate import formulas, functions, layerwise, recorder, windowed
 from pytest_kerasdiff.candidate.program import Program
 from pytest_kerasdiff.change import Change, Edit, Here, Step, Taken, removed
 from pytest_kerasdiff.trace import ReplayError, Value
@@ -160,6 +160,11 @@ def test_a_normalisation_in_training_mode_leaves_the_statistics_as_they_are() ->
     training = program.changed(Change(edits={1: Edit(arguments={"training": True})}))
     assert not np.allclose(output(training), before)
     np.testing.assert_array_equal(output(program), before)
+
+
+def test_no_formula_hides_another_of_its_name() -> None:
+    parts = (functions.FORMULAS, layerwise.FORMULAS, windowed.FORMULAS)
+    assert len(formulas.FORMULAS) == 1 + sum(map(len, parts))
 
 
 def test_what_does_not_run_is_one_line() -> None:

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from pytest_kerasdiff.candidate import formulas
 from pytest_kerasdiff.candidate.instruction import Instruction, unwritten
-from pytest_kerasdiff.change import Chain, Edit, Here, Step, Taken
+from pytest_kerasdiff.change import Chain, Edit, Here, Taken
 from pytest_kerasdiff.trace import Array, Constant, Operation, Value
 
 
@@ -67,7 +67,7 @@ def operation(original: Operation, edit: Edit) -> Operation:
 
 def _as_tree(chain: Chain) -> list[Any]:
     """Steps as lists and dicts, in which the program resolves values and constants."""
-    return [[step.op, dict(step.arguments)] for step in chain if isinstance(step, Step)]
+    return [[step.op, dict(step.arguments)] for step in chain]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytest_kerasdiff.candidate import windowed
+
 
 def relu(self: Tensor, max_value: float | None, negative_slope: float, threshold: float) -> Tensor:
     """Keras's ReLU with all its numbers."""
@@ -97,29 +99,24 @@ def unit(self: Tensor, dims: Sequence[int]) -> Tensor:
     return self * torch.rsqrt((self * self).sum(list(dims), keepdim=True).clamp(min=1e-12))
 
 
-def pool(
+def pool_along(
     self: Tensor, maximum: bool, size: Sequence[int], strides: Sequence[int], same: bool, dims: Sequence[int]
 ) -> Tensor:
     """A pooling along some axes, with Keras's padding."""
     moved = self.movedim(list(dims), list(range(-len(dims), 0)))
     lead = moved.shape[: -len(dims)]
     x = moved.reshape(-1, 1, *moved.shape[-len(dims) :])
-    pad: list[int] = []
+    pads = []
     for length, window, stride in zip(x.shape[2:], size, strides, strict=True):
         total = max((-(-length // stride) - 1) * stride + window - length, 0) if same else 0
-        pad = [total // 2, total - total // 2, *pad]
-    function = getattr(torch.nn.functional, f"{'max' if maximum else 'avg'}_pool{len(dims)}d")
-    padded = torch.nn.functional.pad(x, pad, value=float("-inf") if maximum else 0.0)
-    found = function(padded, list(size), list(strides))
-    if not maximum:
-        found = found / function(torch.nn.functional.pad(torch.ones_like(x), pad), list(size), list(strides))
-    result: Tensor = found.reshape(*lead, *found.shape[2:])
-    return result.movedim(list(range(-len(dims), 0)), list(dims))
+        pads.append((total // 2, total - total // 2))
+    found = windowed.pool(x, "max" if maximum else "avg", size, strides, pads)
+    return found.reshape(*lead, *found.shape[2:]).movedim(list(range(-len(dims), 0)), list(dims))
 
 
 _ALL: tuple[Callable[..., Any], ...] = (
     *(relu, prelu, softplus, softsign, squareplus, sparse_plus, sparse_sigmoid, hard_sigmoid_2, tanh_shrink, sparsemax),
-    *(softmax_of, normalize, normalize_groups, unit, pool),
+    *(softmax_of, normalize, normalize_groups, unit, pool_along),
 )
 FORMULAS: Mapping[str, Callable[..., Any]] = {function.__name__: function for function in _ALL}
 """Name behind "keras." in a step → function of tensors."""

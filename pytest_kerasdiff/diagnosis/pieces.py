@@ -200,7 +200,7 @@ def pooling(case: Case, layer: Layer, keras_value: int, torch_value: int) -> Pie
     }
     kind = "max" if arguments["maximum"] else "avg"
     code = f"F.{kind}_pool{rank - 2}d(x, {tuple(size)}, {tuple(strides)})"
-    return Piece("pool", f"{layer.class_name} {tuple(size)}", (Step("keras.pool", arguments),), code)
+    return Piece("pool", f"{layer.class_name} {tuple(size)}", (Step("keras.pool_along", arguments),), code)
 
 
 def _each(number: Any, dimensions: int) -> list[int]:

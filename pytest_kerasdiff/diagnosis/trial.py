@@ -70,7 +70,6 @@ class Budget:
     def __init__(self, seconds: float) -> None:
         """Begin now."""
         self._end = time.monotonic() + seconds
-        self.trials = 0
 
     @property
     def is_spent(self) -> bool:
@@ -193,7 +192,6 @@ class Bench:
         way = together(way for _, way in parts)
         if way is None:
             return None
-        self._budget.trials += 1
         return Repair(parts, self.before(way), self._measure(way))
 
     def same(self, first: Way, second: Way) -> bool:
