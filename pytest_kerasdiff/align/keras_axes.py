@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_kerasdiff.align.axes import Axes, Dimension, decode, is_unit, resized, whole
+from pytest_kerasdiff.align.axes import Axes, Dimension, decode, is_unit, names, resized, whole
 from pytest_kerasdiff.align.kinds import IDENTITIES
 from pytest_kerasdiff.trace import ReferenceTrace
 
@@ -33,7 +33,28 @@ def keras_axes(trace: ReferenceTrace) -> dict[int, Axes]:
                 shape,
                 f"{layer.name}.{number}" if number else layer.name,
             )
+            if "Concatenate" not in layer.class_name and all(s == shape for s in shapes):
+                axes = _joined(axes, ins)
     return axes
+
+
+def _joined(axes: dict[int, Axes], ins: Sequence[Axes]) -> dict[int, Axes]:
+    """All axes with one name for what operands of a join have at the same place: a shortcut's channels are the sum's.
+
+    Two names that one value has are two axes, whatever is joined.
+    """
+    together = [names(own) for own in axes.values()]
+    for dimensions in zip(*ins, strict=True):
+        kept, *others = [d[0][0] for d in dimensions if len(d) == 1 and d[0][1] == 1] or [""]
+        for other in others:
+            if other != kept and not any({kept, other} <= several for several in together):
+                axes = {value: _renamed(own, other, kept) for value, own in axes.items()}
+                together = [{kept if name == other else name for name in several} for several in together]
+    return axes
+
+
+def _renamed(axes: Axes, old: str, new: str) -> Axes:
+    return tuple(tuple((new if name == old else name, *rest) for name, *rest in d) for d in axes)  # type: ignore[misc]
 
 
 def _keras_rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +15,8 @@ from pytest_kerasdiff.trace import Array
 
 ALIKE = 0.5
 """Correlation under which an array of some size is no version of the Keras weight."""
-_SOME_SIZE = 8
+_MOST_BY_CHANCE = 0.95
+_SOME_SIZE = 4
 
 
 def how_much(form: Array, holder: Held) -> str:
@@ -34,13 +36,18 @@ def strange(form: Array, holder: Held) -> tuple[str, str]:
     if value is not None:
         return "weights-not-loaded", f"{holder.where} is {value:g} everywhere, as before loading"
     alike = likeness(port, form)
-    if port.size >= _SOME_SIZE and abs(alike) < ALIKE:
+    if port.size >= _SOME_SIZE and abs(alike) < _by_chance(port.size):
         return "weights-not-loaded", f"{holder.where} holds none of the model's weights, as before loading"
     if alike > 0.999999:
         ours, theirs = (np.asarray(a, np.float64).ravel() for a in (port, form))
         factor = float(ours @ theirs) / float(theirs @ theirs)
         return "weights-differ", f"{holder.where} is about {factor:.6g} times Keras's"
     return "weights-differ", how_much(form, holder)
+
+
+def _by_chance(size: int) -> float:
+    """Correlation that two unrelated arrays of a size may have: three standard deviations, 1 / sqrt(size) each."""
+    return max(ALIKE, min(_MOST_BY_CHANCE, 3 / math.sqrt(size)))
 
 
 def of_another_layer(name: str, weight: Array, subject: Subject, holder: Held) -> Found | None:

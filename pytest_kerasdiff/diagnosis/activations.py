@@ -43,7 +43,8 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     edit = Edit(instead=Step("alias", {"self": Value(source)}), after=piece.chain)
     change = Change(edits={place: edit})
     operation = case.trace.operations[place]
-    ways = [Way(change)] if case.verdict.is_wrong or case.subject.curves is None else [Way(change, table=True)]
+    ways = [Way(change)] if case.verdict.is_wrong or case.subject.curves is None else []
+    ways += [Way(change, table=True)] if case.subject.curves is not None else []
     yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated)
 
 

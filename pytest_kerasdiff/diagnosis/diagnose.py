@@ -174,15 +174,16 @@ def _search(suspicions: Sequence[Suspicion], bench: Bench) -> tuple[Repair | Non
 
     First what both sides state, alone, then all of it together; then what is only tried; then pairs.
     """
-    stated = [(s, way) for s in suspicions if s.stated for way in s.ways]
-    tried = [(s, way) for s in suspicions if not s.stated for way in s.ways]
+    stated = [(s, way) for s in suspicions if s.stated for way in bench.alone(s)]
+    tried = [(s, way) for s in suspicions if not s.stated for way in bench.alone(s)]
     for ways in (stated, tried):
         repairs = _repairing(([part] for part in ways), bench)
         if repairs:
-            return _with_the_sure(repairs, suspicions, bench)
+            chosen, ties = _with_the_sure(repairs, suspicions, bench)
+            return _with_the_unseen(chosen, suspicions, bench), ties
     first = [(s, s.ways[0]) for s in suspicions if s.stated and s.ways]
     if len(first) > 1 and (repair := next(iter(_repairing([first], bench)), None)):
-        return _fewer(repair, bench), []
+        return _with_the_unseen(_fewer(repair, bench), suspicions, bench), []
     base = first if first else []
     with_base = ((*base, part) for part in tried if base)
     pairs = itertools.islice(itertools.combinations([*stated, *tried], 2), _MOST_PAIRS)
@@ -225,6 +226,21 @@ def _with_the_sure(
         if more is not None and _is_repaired(more):
             chosen = more
     return chosen, ties
+
+
+def _with_the_unseen(repair: Repair, suspicions: Sequence[Suspicion], bench: Bench) -> Repair:
+    """A repair with what is a second fault, in the activation function, where no probe input comes."""
+    unseen = [dataclasses.replace(way, table=True) for _, way in repair.parts]
+    own = [s for s, _ in repair.parts]
+    for part in ((s, way) for s in suspicions if s not in own for way in s.ways if way.table):
+        without = bench.try_out(list(zip(own, unseen, strict=True)))
+        both = bench.try_out([*repair.parts, part])
+        if without is None or both is None or without.after.error.passes or not _is_repaired(both):
+            continue
+        seen = bench.try_out([*repair.parts, (part[0], dataclasses.replace(part[1], table=False))])
+        if seen is not None and _is_repaired(seen):
+            return seen
+    return repair
 
 
 def _fewer(repair: Repair, bench: Bench) -> Repair:

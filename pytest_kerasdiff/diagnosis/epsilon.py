@@ -60,8 +60,15 @@ def _arguments(case: Case, keras: float, operations: list[Operation]) -> Iterato
         edit = {case.place(operation): Edit(arguments={"eps": keras})}
         yield Way(Change(edits=edit))
         taken = operation.arguments.get("running_var")
-        if variance is not None and isinstance(taken, Constant):  # the port has added its epsilon there
-            yield Way(Change({taken.index: variance.reshape(case.trace.constants[taken.index].array.shape)}, edit))
+        if variance is None or not isinstance(taken, Constant):
+            continue
+        held_ = np.asarray(case.trace.constants[taken.index].array, np.float64)
+        if (
+            held_.size == variance.size
+            and float(np.ptp(held_.ravel() - variance.astype(np.float64).ravel())) < keras / 2
+        ):
+            # The port has added an epsilon to the variance itself.
+            yield Way(Change({taken.index: variance.reshape(held_.shape)}, edit))
 
 
 def _written(case: Case, keras: float) -> Iterator[Way]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from pytest_kerasdiff.align.graph import Node
@@ -35,8 +36,12 @@ def concerns(case: Case) -> bool:
 def functions(case: Case) -> Iterator[Suspicion]:
     """Each activation function left out, where the port has more than one and what is left may be Keras's."""
     acting = [step for step in case.steps if case.trace.operations[step].op in (*_ACTIVATIONS.split(), "neg")]
+    nodes, keras = case.alignment.torch.nodes, activation_of(case.layer.class_name, case.layer.config)
     for step in acting if len(acting) > 1 else ():
-        yield from _left_out(case, step, case.alignment.torch.nodes[step], case.trace.operations[step])
+        left = {nodes[other].variant for other in acting if other != step}
+        stated = left == {keras}
+        for suspicion in _left_out(case, step, nodes[step], case.trace.operations[step]):
+            yield dataclasses.replace(suspicion, stated=suspicion.stated or stated)
 
 
 def suspect(case: Case) -> Iterator[Suspicion]:

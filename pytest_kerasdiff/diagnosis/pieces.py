@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_kerasdiff.align.kinds import activation_of
+from pytest_kerasdiff.align.kinds import activation_of, parts
 from pytest_kerasdiff.change import Chain, Here, Step
 from pytest_kerasdiff.diagnosis import functions
+from pytest_kerasdiff.diagnosis.arranged import in_keras, order, taken
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.diagnosis.layout import along, dims, spread
 from pytest_kerasdiff.trace import Layer, Value
@@ -222,6 +223,8 @@ def join(case: Case, position: int, torch_value: int) -> Piece | None:
         if not where:
             return None
         return Piece("join", code, (Step("cat", {"tensors": operands, "dim": where[0]}),), code)
+    if chain := _arranged(case, layer, own):
+        return Piece("join", code, chain, code)
     op = _MERGES.get(layer.class_name, "add")
     steps = [Step(op, {"self": operands[0], "other": operands[1]})]
     if op in ("sub",) or not isinstance(operands[0], Here | Value):
@@ -233,3 +236,18 @@ def join(case: Case, position: int, torch_value: int) -> Piece | None:
     if layer.class_name == "Average":
         steps.append(Step("div", {"self": Here(), "other": float(len(operands))}))
     return Piece("join", code, tuple(steps), code)
+
+
+def _arranged(case: Case, layer: Layer, own: int) -> Chain:
+    """A join of values that the port holds in different layouts; empty where these are equal, or the shapes are not."""
+    sources = [in_keras(case, v) for v in layer.inputs]
+    value, result = case.alignment.torch_value(layer.inputs[own]), layer.outputs[0]
+    back = order(case, result, value) if value is not None else None
+    if back is None or None in sources or len({case.reference.shapes[v] for v in (*layer.inputs, result)}) > 1:
+        return ()
+    known = [source for source in sources if source is not None]
+    if all(np.array_equal(p, known[0][1]) for _, p in known):
+        return ()
+    values = [Here() if i == own else v for i, (v, _) in enumerate(known)]
+    arguments = {"values": values, "orders": [p for _, p in known], "kind": parts(layer)[0][0]}
+    return Step("keras.merged", arguments), *taken(back)

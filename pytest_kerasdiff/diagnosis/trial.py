@@ -186,6 +186,10 @@ class Bench:
             return measure_table(self._case, way.change)
         return measure(self._case.judge, self._case.position, way)
 
+    def alone(self, suspicion: Suspicion) -> list[Way]:
+        """The ways that may undo a fault by themselves: a table of values repairs no layer that is wrong."""
+        return [way for way in suspicion.ways if not (way.table and self._case.verdict.is_wrong)]
+
     def try_out(self, parts: Iterable[tuple[Suspicion, Way]]) -> Repair | None:
         """Try changes together; None where they contradict each other."""
         parts = tuple(parts)

@@ -157,7 +157,7 @@ def orders(case: Case) -> Iterator[Seed]:
 
 def joins(case: Case) -> Iterator[Seed]:
     """Operands in another order, another join, a shortcut that is not added."""
-    for operation in of_kind(case, "concat"):
+    for operation in of_kind(case, "concat") if case.layer.class_name == "Concatenate" else ():
         tensors = operation.arguments.get("tensors")
         if isinstance(tensors, list | tuple) and len(tensors) > 1:
             change = edited(case, operation, Edit(arguments={"tensors": list(tensors)[::-1]}))

@@ -32,9 +32,11 @@ def kernels(case: Case) -> Iterator[Seed]:
             yield Seed("conv-kernel-flipped", "the kernel rotated by 180°", elements(number, turned))
         if array.ndim > 2 and not grouped and array.shape[0] == array.shape[1] > 1:
             turned = array.swapaxes(0, 1)
-            yield Seed("conv-kernel-layout", "in and out of the kernel exchanged", elements(number, turned))
+            cause = "dense-transposed" if "Dense" in case.layer.class_name else "conv-kernel-layout"
+            yield Seed(cause, "in and out of the kernel exchanged", elements(number, turned))
         if array.ndim == 2 and array.shape[0] == array.shape[1] > 1:
-            yield Seed("dense-transposed", "the square kernel transposed", elements(number, array.T))
+            cause = "mha-layout" if "Attention" in case.layer.class_name else "dense-transposed"
+            yield Seed(cause, "the square kernel transposed", elements(number, array.T))
         yield from _contents(number, array)
 
 
