@@ -138,7 +138,8 @@ class Judge:
     def compute_with(self, position: int, partner: int) -> None:
         """Note that a layer has no value of its own in the port: another layer's operations do its work too."""
         value = self._reference.layers[position].outputs[0]
-        self.alignment.computed_with[position] = partner
+        with_it = [p for p, other in self.alignment.computed_with.items() if other == position]
+        self.alignment.computed_with |= dict.fromkeys((*with_it, position), partner)
         self.alignment.passes_on.pop(value, None)
         self.alignment.pairs.pop(value, None)
 

@@ -108,6 +108,7 @@ def align(
     together = fused.find(sides, {a.last for a in found})
     inside = {value for anchor in together for value in (*anchor.together, anchor.last)}
     found = [*(a for a in found if a.last not in inside), *together]
+    found += known.recurrent_by_place(sides, found)
     by_weights = [a for a in found if a.last not in said and a.value not in said]
     walk.hints = {a.last: a.value for a in by_weights}
     by_weights = known.consistent(by_weights, keras, torch)

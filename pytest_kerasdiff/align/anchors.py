@@ -19,6 +19,8 @@ MAIN_KINDS = frozenset({"conv", "linear", "matmul", "embedding"})
 _JOINING = frozenset({"move", "identity", "concat", "add", "mul", "affine", "maximum", "opaque"})
 _HEAVY = MAIN_KINDS | {"rnn", "attention"}
 _ALIKE = MAIN_KINDS | {"norm", "act", "rnn", "pool"}
+_RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+"""Operations of torch that are a recurrent layer, or several."""
 _REGION_KINDS = frozenset({"rnn", "attention", "opaque"})
 _APART = MAIN_KINDS | {"rnn", "attention", "norm", "upsample"}
 """Kinds that are no last part of a layer whose end is open: what follows it begins with them."""
@@ -33,7 +35,7 @@ class Anchor:
         last: Last Keras primitive; it gives what ``value`` is.
         value: Torch value.
         sources: Torch values that feed the operations, in order.
-        method: "manifest" or "weights".
+        method: "manifest", "weights" or "graph".
         together: Keras primitives that are computed with the last and have no value of their own.
         rounded: Their weights are multiplied into the last one's, so that the product is rounded to float32.
         core: Torch values that are certainly inside, where ``value`` is one of several that may be the layer's output.
@@ -99,6 +101,33 @@ def from_weights(sides: Sides) -> list[Anchor]:
         if region and not (node.kind == "act" and torch.nodes[max(region)].kind != "act"):
             found.append((value, region))  # a product with slopes is a part of a PReLU by hand: the graph has the rest
     return [_seated(a, sides) for a in _merge_claims(found, keras, torch)]
+
+
+def recurrent_by_place(sides: Sides, known: Sequence[Anchor]) -> list[Anchor]:
+    """Anchors of recurrent layers whose weights the port does not hold: one after the other, where both have as many.
+
+    Of torch's own operations alone; what such a layer gives is open as it is where the weights are known.
+    """
+    taken = {step for a in known for step in (sides.torch.producer.get(v) for v in (a.value, *a.core))}
+    anchored = {a.last for a in known}
+    keras = sorted((v for v in sides.weights if v not in anchored and _is_rnn(sides.keras, v)), key=sides.keras.order)
+    torch = [
+        i
+        for i, operation in enumerate(sides.candidate.operations)
+        if operation.op in _RECURRENT and i not in taken and not sides.claims.of_operation[i]
+    ]
+    if len(keras) != len(torch):
+        return []
+    pairs = zip(keras, torch, strict=True)
+    return [
+        _seated(Anchor(u, u, sides.torch.nodes[i].outputs[0], sources(sides.torch, {i}), "graph"), sides)
+        for u, i in pairs
+    ]
+
+
+def _is_rnn(keras: Graph, value: int) -> bool:
+    node = keras.node(value)
+    return node is not None and node.kind == "rnn"
 
 
 def _same_call(value: int, calls: Sequence[int], steps: Sequence[int], keras: Graph, torch: Graph) -> set[int]:
@@ -275,7 +304,8 @@ def _open(anchor: Anchor, sides: Sides) -> Anchor:
     """Leave open which value is a layer's output.
 
     The last step taken out, steps stacked, halves added, the gates of the last step: everything that is computed from
-    the operations that hold the weights, up to the next operation with weights.
+    the operations that hold the weights, up to the next operation with weights. What is packed again for the next layer
+    is that layer's affair: it has no axis of samples.
     """
     torch = sides.torch
     inside = {i for v in torch.between(anchor.sources, anchor.value) if (i := torch.producer.get(v)) is not None}
@@ -285,7 +315,8 @@ def _open(anchor: Anchor, sides: Sides) -> Anchor:
         node = torch.nodes[i]
         if node.kind not in _APART and not sides.claims.of_operation[i] and reached.intersection(node.operands):
             reached.update(node.outputs)
-    return dataclasses.replace(anchor, core=core, seats=frozenset(reached))
+    packed = {v for o in sides.candidate.operations if o.op == "_pack_padded_sequence" for v in o.outputs}
+    return dataclasses.replace(anchor, core=core, seats=frozenset(reached - packed))
 
 
 def _cropped(anchor: Anchor, shape: tuple[int, ...], candidate: CandidateTrace, torch: Graph) -> Anchor:

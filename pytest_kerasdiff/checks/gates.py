@@ -10,7 +10,7 @@ import numpy as np
 from pytest_kerasdiff.checks import explain, strangers
 from pytest_kerasdiff.checks.held import COMPUTED, Found, Held, constants_of, held
 from pytest_kerasdiff.checks.subject import Subject
-from pytest_kerasdiff.checks.transformations import blocks_in_order, distance, same
+from pytest_kerasdiff.checks.transformations import blocks_in_order, distance, rounded, same
 from pytest_kerasdiff.trace import Array
 
 _GATES = {4: "ifco", 3: "zrh", 1: "h"}
@@ -210,7 +210,11 @@ def _biases(cell: Cell, quad: Quad, subject: Subject) -> Found:
         theirs = None if holder is None else strangers.of_another_layer(name, np.asarray(bias), subject, holder)
         if theirs is not None:
             return theirs
-    return Found("weights-differ", f"{name}: the sum of {where} is not Keras's; load Keras's bias")
+    total, right = (np.asarray(sum(parts), np.float32) for parts in (ours, wanted))
+    if kind := rounded(right, total):
+        return Found("weights-rounded", f"{name}: {where} are Keras's after rounding to {kind}; load Keras's bias")
+    cause = "weights-not-loaded" if strangers.is_unlike(total, right) else "weights-differ"
+    return Found(cause, f"{name}: the sum of {where} is not Keras's; load Keras's bias")
 
 
 def _last(array: Array, gates: int) -> Array:

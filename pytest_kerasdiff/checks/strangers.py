@@ -35,9 +35,9 @@ def strange(form: Array, holder: Held) -> tuple[str, str]:
     value = constant_of(port)
     if value is not None:
         return "weights-not-loaded", f"{holder.where} is {value:g} everywhere, as before loading"
-    alike = likeness(port, form)
-    if port.size >= _SOME_SIZE and abs(alike) < _by_chance(port.size):
+    if is_unlike(port, form):
         return "weights-not-loaded", f"{holder.where} holds none of the model's weights, as before loading"
+    alike = likeness(port, form)
     if alike > 0.999999:
         ours, theirs = (np.asarray(a, np.float64).ravel() for a in (port, form))
         factor = float(ours @ theirs) / float(theirs @ theirs)
@@ -45,9 +45,13 @@ def strange(form: Array, holder: Held) -> tuple[str, str]:
     return "weights-differ", how_much(form, holder)
 
 
-def _by_chance(size: int) -> float:
-    """Correlation that two unrelated arrays of a size may have: three standard deviations, 1 / sqrt(size) each."""
-    return max(ALIKE, min(_MOST_BY_CHANCE, 3 / math.sqrt(size)))
+def is_unlike(port: Array, form: Array) -> bool:
+    """Whether an array is no version of the Keras weight: no more alike than two unrelated ones of its size may be.
+
+    The correlation of those has a standard deviation of 1 / sqrt(size); three of them are allowed for.
+    """
+    by_chance = max(ALIKE, min(_MOST_BY_CHANCE, 3 / math.sqrt(port.size)))
+    return port.size >= _SOME_SIZE and abs(likeness(port, form)) < by_chance
 
 
 def of_another_layer(name: str, weight: Array, subject: Subject, holder: Held) -> Found | None:

@@ -12,7 +12,7 @@ from pytest_kerasdiff.judge import Judge, LayerVerdict
 from pytest_kerasdiff.trace import CandidateTrace, Layer, Operation, ReferenceTrace
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Way:
     """One way to undo a fault in the port, to be tried.
 
@@ -37,7 +37,7 @@ class Way:
         return self.change if self.whole is None else self.whole
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Suspicion:
     """A possible cause.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_kerasdiff.change import Change, combined
@@ -18,8 +19,9 @@ from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
 from pytest_kerasdiff.verdict import Error
 
 SECONDS = 40.0
-"""How long the diagnosis of a model may take."""
-_SECONDS_OF_A_LAYER = 5.0
+"""How long the diagnosis of a model may take, by the clock on the wall."""
+_SECONDS_OF_A_LAYER = 8.0
+"""Processor time that the trials for one layer may take."""
 _MOST_PAIRS = 120
 """Pairs of changes that are tried for one layer."""
 Part = tuple[Suspicion, Way]
@@ -72,7 +74,7 @@ def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckRes
         judge: What was judged.
         results: Of all checks.
     """
-    found, budget = Diagnosis(), Budget(SECONDS)
+    found, budget = Diagnosis(), Budget(SECONDS, time.monotonic)
     failed: dict[str, list[CheckResult]] = {}
     for result in results:
         if result.status == "fail":
@@ -132,6 +134,8 @@ def _layer(case: Case, budget: Budget, notes: list[str]) -> tuple[list[Cause], l
     ]
     bench = Bench(case, budget)
     repair, ties = _search(all_of_them, bench)
+    if bench.is_over:
+        notes.append(f"{case.layer.name}: not all of its possible causes were tried within {_SECONDS_OF_A_LAYER:g} s")
     if repair is None:
         # What was tried in vain is told only where a check says it too.
         said = {check.cause for check in case.failed}

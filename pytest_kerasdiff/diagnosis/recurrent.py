@@ -19,6 +19,7 @@ from pytest_kerasdiff.equations.recurrent import Cell, Recurrent
 _GATES = {"lstm": "ifco", "gru": "zrh"}
 _USUAL = ("sigmoid", "hard_sigmoid", "hard_sigmoid of Keras 2", "tanh", "relu", "linear")
 """Functions that ports take for those of the gates."""
+_OVER_STEPS = {"max": "the greatest of all steps", "mean": "the mean of all steps"}
 _STATES = 4
 """States of a layer up to which every order of them is tried."""
 
@@ -31,16 +32,18 @@ def concerns(case: Case) -> bool:
 
 def suspect(case: Case) -> Iterator[Suspicion]:
     """What the port does otherwise, where that gives what it gives."""
-    undone = Change()
+    undone, beside = Change(), []
     for suspicion in weights.suspect(case):
-        if suspicion.ways:
-            undone = combined(undone, suspicion.ways[0].change) or undone
+        if suspicion.ways and (both := combined(undone, suspicion.ways[0].change)) is not None:
+            undone = both
+            beside.append(dataclasses.replace(suspicion, sure=True))
     for layer in recurrent_layers.layers(case):
         for known in (undone, Change()) if undone else (undone,):
             port = Port(case, layer, recurrent_layers.taken(case), known)
             found = list(explained(port, list(_others(layer.recurrent, layer.mask is not None))))
             if found:
                 yield from found
+                yield from beside if known else ()  # the port does the one and the other
                 return
 
 
@@ -119,6 +122,9 @@ def _of_steps(own: Recurrent) -> Iterator[Otherwise]:
                 yield Otherwise("rnn-return", text, take, _with(last=last))
                 if last == "0":
                     yield Otherwise("rnn-return", text, take, _with(last=last, masked=False))
+        for last, words in _OVER_STEPS.items():
+            text = f"return_sequences=False: Keras gives the last step, the port {words}"
+            yield Otherwise("rnn-return", text, take, _with(last=last, zeros=True))
         if any(cell.kind == "lstm" for cell in own.directions[0]):
             text = "Keras gives the output of the last step, the port the cell's state"
             yield Otherwise("rnn-return", text, "take h_n, the first of the two states", _with(cell_state=True))
@@ -132,7 +138,9 @@ def _of_two(own: Recurrent) -> Iterator[Otherwise]:
         words = "Keras gives the last step that each direction computes, the port"
         take = "torch.cat([h_n[-2], h_n[-1]], 1)"
         last = "the last step of the sequence for both, which is the backward direction's first"
-        yield Otherwise("bidirectional-order", f"{words} {last}", take, _with(last="-1", bidirectional=True))
+        for at, fill in (("-1", False), ("-1", True), ("word", False)):
+            otherwise = _with(last=at, bidirectional=True, zeros=fill)
+            yield Otherwise("bidirectional-order", f"{words} {last}", take, otherwise)
         yield Otherwise(
             "bidirectional-order", f"{words} the first step of the sequence for both", take, _with(last="0")
         )

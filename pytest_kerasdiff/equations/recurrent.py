@@ -96,7 +96,7 @@ class Recurrent:
         zeros: Steps that are padding give zeros, where Keras else repeats the one before.
         turned: The order of all steps that are given is turned.
         last: "own": each direction's last; "-1", "0", "-2": this step of all; "word", "before": the last that is no
-            padding, and the one before it, of what read the padding too.
+            padding, and the one before it, of what read the padding too; "max", "mean": over all steps.
         exchanged: The halves of the two directions stand in each other's place.
         cell_state: The cell's state is given for the output.
         over_batch: The samples are taken for steps, and the steps for samples.
@@ -155,6 +155,9 @@ class Recurrent:
             at = np.full(steps.shape[1], len(steps) - 1) if mask is None else _last_word(mask)
             result: Floats = steps[at, np.arange(steps.shape[1])]
             return result
+        if self.last in ("max", "mean"):
+            over: Floats = steps.max(axis=0) if self.last == "max" else steps.mean(axis=0)
+            return over
         if self.last == "before":
             at = np.full(steps.shape[1], len(steps) - 2) if mask is None else _last_word(mask) - 1
             earlier: Floats = steps[at, np.arange(steps.shape[1])]
