@@ -34,6 +34,8 @@ _SKIP_KERAS = {
     "pool": 1.5,
     "upsample": 1.0,
 }
+_PACKING = frozenset({"_pack_padded_sequence", "_pad_packed_sequence"})
+"""Operations around a recurrent layer, which no layer of Keras is."""
 HEAVY = frozenset({"conv", "linear", "matmul", "rnn", "attention", "embedding"})
 MERGES = kinds.MERGES | {"div"}
 ORDERED = frozenset({"sub", "div", "concat", "matmul", "attention"})
@@ -101,6 +103,8 @@ def other_weights(keras_node: Node) -> Price:
 
 def skip_torch(node: Node) -> Price:
     """Price of a torch operation that belongs to no layer of its own."""
+    if node.variant in _PACKING:
+        return _SKIP_TORCH["move"]
     return _SKIP_TORCH.get(node.kind, 3.0 if node.kind in HEAVY else 1.0)
 
 

@@ -119,7 +119,8 @@ def _made_of(name: str, holder: Held, own: Mapping[str, Array]) -> Found | None:
         if values.size != port.size:
             continue
         with np.errstate(all="ignore"):
-            made = {"the square root": np.sqrt(values), "the square": values**2, "one over": 1 / values}
+            made = {"the square root": np.sqrt(values), "the square": values**2, "the absolute value": np.abs(values)}
+            made["one over"] = 1 / values
             made["one over the square root"] = 1 / np.sqrt(values)
         for words, wanted in made.items():
             if np.all(np.isfinite(wanted)) and np.allclose(port, wanted, _ROUGHLY, 0) and constant_of(array) is None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pytest_kerasdiff.checks import strangers
 from pytest_kerasdiff.checks.held import Found, Held
+from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.transformations import distance, order_along, rounded
 from pytest_kerasdiff.trace import Array
 
@@ -14,12 +16,15 @@ _MOSTLY = 0.5
 """Share of equal rows from which a table of another length is Keras's with some rows changed."""
 
 
-def compare(name: str, weight: Array, constants: Sequence[Held], nearest: Sequence[tuple[Held, Array]]) -> Found:
+def compare(
+    name: str, weight: Array, subject: Subject, constants: Sequence[Held], nearest: Sequence[tuple[Held, Array]]
+) -> Found:
     """Say how a table differs from Keras's that no constant equals.
 
     Args:
         name: Name of the weight.
         weight: Keras's table, (rows, elements).
+        subject: The layer.
         constants: What the layer's operations hold.
         nearest: Those of the same shape.
     """
@@ -38,7 +43,18 @@ def compare(name: str, weight: Array, constants: Sequence[Held], nearest: Sequen
         return Found(
             "embedding-row", f"{name}: the rows of {where} are Keras's, {how}; copy the table as it is", "always"
         )
+    shift = next((s for s in (1, -1) if _is_shifted(weight, port, s)), 0)
+    if shift:
+        words = f"{name}: the rows of {where} are Keras's, shifted by {shift}; copy the table as it is"
+        return Found("embedding-row", words, "always")
     wrong = (port != weight).any(axis=1)
+    if wrong.all():
+        theirs = strangers.of_another_layer(name, weight, subject, holder)
+        if theirs is not None:
+            return theirs._replace(fails="always")
+        if strangers.is_unlike(port, weight):
+            words = f"{name}: {where} holds none of the model's weights, as before loading; load the file's weights"
+            return Found("weights-not-loaded", words, "always")
     at = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance(port, weight))), weight.shape))
     return Found(
         "embedding-row" if wrong.sum() < len(weight) else "weights-differ",
@@ -46,6 +62,12 @@ def compare(name: str, weight: Array, constants: Sequence[Held], nearest: Sequen
         f"{at}: got {port[at]:.6g}, expected {weight[at]:.6g}; copy the table as it is",
         "always",
     )
+
+
+def _is_shifted(weight: Array, port: Array, rows: int) -> bool:
+    """Whether every row stands so many rows further on, but for those that the table has no place for."""
+    own, theirs = (weight[:-rows], port[rows:]) if rows > 0 else (weight[-rows:], port[:rows])
+    return len(own) > 1 and bool(np.array_equal(own, theirs))
 
 
 def _shift(rows: int, of: int) -> int:

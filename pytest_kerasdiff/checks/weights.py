@@ -132,7 +132,7 @@ def _of(name: str, weight: Array, subject: Subject, constants: Sequence[Held], c
             if (order := gates.order_found(name, form, holder.array, holder.where)) is not None:
                 return order
     if class_name == "Embedding":
-        return tables.compare(name, weight, constants, nearest)
+        return tables.compare(name, weight, subject, constants, nearest)
     return explain.explain(name, weight, kernel, subject, constants, nearest, flattened)
 
 

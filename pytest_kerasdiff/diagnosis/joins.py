@@ -51,10 +51,23 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         way = whole_layer(case, "dot", {**arguments, "normalize": bool(config.get("normalize"))})
     else:
         way = whole_layer(case, "merged", {"kind": kind})
-    if way is not None:
+    if way is not None and (lacking := _left_out(case)):
+        text = f"Keras joins {len(case.layer.inputs)} values, the port leaves out {', '.join(lacking)} [{last.source}]"
+        yield Suspicion("missing-layer", text, f"{_WORDS.get(kind, kind)} with {', '.join(lacking)}", [way])
+    elif way is not None:
         words = _WORDS.get(kind, kind)
         text = f"join: Keras the {words} of {len(case.layer.inputs)} values, port {_said(case)} [{last.source}]"
         yield Suspicion("merge-mode", text, f"take the {words} of Keras's operands", [way])
+
+
+def _left_out(case: Case) -> list[str]:
+    """Layers whose values the port does not join, where it joins nothing else in their place."""
+    own = {v for i in case.steps for v in case.trace.operations[i].outputs}
+    taken = {v for i in case.steps for v in case.trace.operations[i].inputs} - own
+    known = {u: case.alignment.torch_value(u) for u in case.layer.inputs}
+    if not taken <= set(known.values()):
+        return []
+    return [case.reference.layers[case.position_of(u)].name for u, v in known.items() if v not in taken]
 
 
 def _joins_only(case: Case) -> bool:

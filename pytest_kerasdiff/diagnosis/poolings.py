@@ -65,9 +65,16 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     """Keras's kind, window, stride and padding in the place of the port's."""
     subject = hyper.within(case.subject)
     operation, name = of_kind(subject, "pool"), subject.layer.class_name
+    kind = "avg" if "Average" in name else "max"
+    if operation is None and name.startswith("Global") and case.steps:
+        whole = _whole(case, subject, kind)
+        last = case.trace.operations[case.steps[-1]]
+        text = f"pooling: Keras takes the {_NAMES[kind]} over all places, port {last.op} [{last.source}]"
+        if whole is not None:
+            yield Suspicion("pool-kind", text, f"take the {_NAMES[kind]} instead of {called(last)}", [whole])
     if operation is None or not subject.taken:
         return
-    kind, port_kind = "avg" if "Average" in name else "max", operations.kind(operation)[1].partition("_")[0]
+    port_kind = operations.kind(operation)[1].partition("_")[0]
     own = None if name.startswith(("Global", "Adaptive")) else _windowed(case, subject, operation, kind)
     whole = _whole(case, subject, kind)
     named = False
