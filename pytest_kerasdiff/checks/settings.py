@@ -55,7 +55,7 @@ def function(subject: Subject) -> Stated:
     op = last.op if last is not None else "none"
     says = name != "relu" or keras not in ({}, {"threshold": 0.0}) or any(key in config for key in _CLIPPED)
     alike = says and (op in _SAME_KIND.get(name, ()) or (subject.curves is not None and is_of(name, subject.curves[0])))
-    cause = "activation-slope" if alike else "activation-kind"
+    cause = "extra-layer" if name in ("none", "linear") else "activation-slope" if alike else "activation-kind"
     return Stated(cause, f"activation: Keras {_called(name, keras)}, port {_called(op, port)}; take Keras's")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pytest_kerasdiff.align.graph import Node
 from pytest_kerasdiff.align.kinds import IDENTITIES, activation_of
 from pytest_kerasdiff.change import Change, Edit, Step, removed
+from pytest_kerasdiff.curves import difference
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way, arguments_with
 from pytest_kerasdiff.trace import Operation, Value
 
@@ -42,6 +43,21 @@ def functions(case: Case) -> Iterator[Suspicion]:
         stated = left == {keras}
         for suspicion in _left_out(case, step, nodes[step], case.trace.operations[step]):
             yield dataclasses.replace(suspicion, stated=suspicion.stated or stated)
+
+
+def is_unseen(case: Case) -> bool:
+    """Whether the layer is right on these inputs, and its activation function is not, where Keras has none."""
+    curves = case.subject.curves
+    none = activation_of(case.layer.class_name, case.layer.config) is None
+    return none and not case.verdict.is_wrong and curves is not None and difference(*curves) is not None
+
+
+def unseen(case: Case) -> Iterator[Suspicion]:
+    """Each activation function left out: their values, where no probe input comes, show whether that is right."""
+    for step in (s for s in case.steps if case.trace.operations[s].op in _FUNCTIONS):
+        for suspicion in _left_out(case, step, case.alignment.torch.nodes[step], case.trace.operations[step]):
+            ways = [dataclasses.replace(way, table=True) for way in suspicion.ways]
+            yield dataclasses.replace(suspicion, ways=ways, stated=True)
 
 
 def suspect(case: Case) -> Iterator[Suspicion]:

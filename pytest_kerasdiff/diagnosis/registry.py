@@ -54,6 +54,7 @@ _OF_RECURRENT = (
 DETECTORS: tuple[Detector, ...] = (
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
     Detector(("extra-layer",), extra.concerns, extra.functions),
+    Detector(("extra-layer",), extra.is_unseen, extra.unseen),
     Detector(("train-mode",), modes.concerns, modes.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
     Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
