@@ -28,7 +28,7 @@ from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.checks import gather, registry
-from pytest_kerasdiff.diagnosis import diagnose
+from pytest_kerasdiff.diagnosis import diagnose, entrance
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.judge import Judge
@@ -117,9 +117,11 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
     fixed_batch = any(i.shape[0] is not None for i in inputs) and file.config is not None
     whole = gather.whole(reference, judge, facts, stated, settings.tol, fixed_batch, prepared)
-    results = registry.run(reference, judge.candidate, judge.alignment, judge.verdicts, whole, switches)
+    wrong_input = entrance.find(reference, judge, again)
+    seen = judge if wrong_input is None else wrong_input.undone
+    results = registry.run(reference, seen.candidate, seen.alignment, seen.verdicts, whole, switches)
     judged = time.perf_counter()
-    diagnosis = diagnose.diagnose(reference, judge, results)
+    diagnosis = diagnose.diagnose(reference, seen, results, wrong_input)
     diagnosed = time.perf_counter()
     tested = None
     if settings.selftest:
@@ -132,8 +134,8 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         file,
         stated,
         reference,
-        judge,
-        judge.verdicts,
+        seen,
+        seen.verdicts,
         results,
         diagnosis,
         tested,
@@ -225,11 +227,12 @@ def _best(
     arrays: Sequence[Array],
     stated: Manifest,
     settings: Settings,
-) -> tuple[Judge, Callable[[Change], Judge]]:
+) -> tuple[Judge, Callable[..., Judge]]:
     """Align and judge; of two layouts that axes of equal size leave open, take that whose kernels read as Keras's do.
 
     Returns:
-        The judge, and what judges the port with a change, which raises ReplayError where that does not run.
+        The judge, and what judges the port with changes, made one after the other; it raises ReplayError where that
+        does not run.
 
     Raises:
         RunError: The alignment stays ambiguous.
@@ -263,8 +266,11 @@ def _best(
     judges = [(make(option, {}), option) for option in joined]
     best, option = min(judges, key=lambda pair: len(pair[0].layouts.contradicted))
 
-    def judged(change: Change) -> Judge:
-        other = dataclasses.replace(option, candidate=option.candidate.seeded(change))
+    def judged(*changes: Change) -> Judge:
+        candidate = option.candidate
+        for change in changes:
+            candidate = candidate.seeded(change)
+        other = dataclasses.replace(option, candidate=candidate)
         return settle.settle(make(other, {}), lambda chosen: make(other, chosen), reference)
 
     return settle.settle(best, lambda chosen: make(option, chosen), reference), judged

@@ -19,7 +19,7 @@ from pytest_kerasdiff.align.walk import Tie, Walk
 from pytest_kerasdiff.align.weights import Claims
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
-from pytest_kerasdiff.trace import CandidateTrace, ReferenceTrace
+from pytest_kerasdiff.trace import CandidateTrace, Layer, ReferenceTrace
 
 
 @dataclasses.dataclass(slots=True)
@@ -270,18 +270,31 @@ def _absorb_paddings(result: Alignment, reference: ReferenceTrace, candidate: Ca
     """A padding layer without an operation is computed with its consumers, if theirs pad where their layers do not."""
 
     def pads(position: int) -> bool:
-        if position not in result.main or reference.layers[position].config.get("padding") != "valid":
+        at = result.main.get(
+            result.computed_with.get(position, position)
+        )  # a folded layer's operation is its partner's
+        if at is None or reference.layers[position].config.get("padding") != "valid":
             return False
-        padding = candidate.operations[result.main[position]].arguments.get("padding")
+        padding = candidate.operations[at].arguments.get("padding")
         return padding not in ("valid", None) and (isinstance(padding, str) or bool(np.any(padding)))
 
     for position, layer in enumerate(reference.layers):
         value = layer.outputs[0]
         consumers = [i for i, other in enumerate(reference.layers) if value in other.inputs]
         absorbed = bool(consumers) and all(map(pads, consumers)) and value not in reference.outputs
-        if layer.class_name.startswith("ZeroPadding") and value in result.passes_on and absorbed:
-            del result.passes_on[value]
-            result.computed_with[position] = consumers[0]
+        if layer.class_name.startswith("ZeroPadding") and absorbed and _adds_nothing(result, layer, candidate):
+            result.passes_on.pop(value, None)
+            result.pairs.pop(value, None)
+            result.main.pop(position, None)
+            result.computed_with[position] = result.computed_with.get(consumers[0], consumers[0])
+
+
+def _adds_nothing(result: Alignment, layer: Layer, candidate: CandidateTrace) -> bool:
+    """Whether what stands for a padding has the size of what it takes: the port scales its input there."""
+    if layer.outputs[0] in result.passes_on:
+        return True
+    have, source = result.pairs.get(layer.outputs[0]), result.torch_value(layer.inputs[0])
+    return have is not None and source is not None and candidate.shapes.get(have) == candidate.shapes.get(source)
 
 
 def _method(walk: Walk, chain: list[int]) -> str:

@@ -32,6 +32,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     source = case.alignment.inside.get(node.operands[0], case.alignment.torch_value(node.operands[0]))
     if source is None or source == value or not case.alignment.torch.is_ancestor(source, value):
         return
+    source = _behind_moves(case, source, value)
     taken = node.operands[0] if node.operands[0] in case.reference.shapes else case.layer.outputs[0]
     piece = pieces.activation(case, case.layer, taken, source)
     cause, words, stated = _named(case)
@@ -46,6 +47,18 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     ways = [Way(change)] if case.verdict.is_wrong or case.subject.curves is None else []
     ways += [Way(change, table=True)] if case.subject.curves is not None else []
     yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated)
+
+
+def _behind_moves(case: Case, source: int, value: int) -> int:
+    """What the port's function takes, where only movements lie between it and what Keras's takes."""
+    node = case.alignment.torch.node(value)
+    begins = at = node.operands[0] if node is not None and len(node.operands) == 1 else source
+    while at != source:
+        node = case.alignment.torch.node(at)
+        if node is None or node.kind not in ("move", "identity") or len(node.operands) != 1:
+            return source
+        at = node.operands[0]
+    return begins
 
 
 def _named(case: Case) -> tuple[str, str, bool]:

@@ -13,7 +13,8 @@ from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.diagnosis import noise, order, pattern, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
-from pytest_kerasdiff.diagnosis.trial import Bench, Budget, Repair
+from pytest_kerasdiff.diagnosis.entrance import Entrance
+from pytest_kerasdiff.diagnosis.trial import Bench, Budget, Repair, measure
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
 from pytest_kerasdiff.verdict import Error
@@ -24,6 +25,7 @@ _SECONDS_OF_A_LAYER = 8.0
 """Processor time that the trials for one layer may take."""
 _MOST_PAIRS = 120
 """Pairs of changes that are tried for one layer."""
+_SINGLE = " (on one probe input: --kerasdiff-batch=2 gives a second)"
 Part = tuple[Suspicion, Way]
 
 
@@ -66,13 +68,16 @@ class Diagnosis:
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
-def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckResult]) -> Diagnosis:
+def diagnose(
+    reference: ReferenceTrace, judge: Judge, results: Sequence[CheckResult], entrance: Entrance | None = None
+) -> Diagnosis:
     """Find and try causes for every layer at fault, and for every layer of which a check failed.
 
     Args:
         reference: The Keras side.
         judge: What was judged.
         results: Of all checks.
+        entrance: What is wrong with an input, which ``judge`` has undone.
     """
     found, budget = Diagnosis(), Budget(SECONDS, time.monotonic)
     failed: dict[str, list[CheckResult]] = {}
@@ -83,6 +88,9 @@ def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckRes
     pieces: dict[int, list[tuple[str, str]]] = {}
     for position, layer in enumerate(reference.layers):
         own = failed.get(layer.name, [])
+        if entrance is not None and position == entrance.position:
+            found.causes[position] = [_of_the_input(entrance)]
+            continue
         at_fault = judge.verdicts[position].status == "fault"
         if not at_fault and not own:
             continue
@@ -110,9 +118,37 @@ def diagnose(reference: ReferenceTrace, judge: Judge, results: Sequence[CheckRes
         for position, other in ((extra, lacking), (lacking, extra)):
             name = reference.layers[other].name
             found.causes[position] = [_in_order(cause, name) for cause in found.causes[position]]
-    if change:
-        found.repaired = _whole(judge, change)
+    if change or entrance is not None:
+        before, after = _whole(judge, change, entrance.port if entrance is not None else judge)
+        found.repaired = _largest(before), None if after is None else _largest(after)
+        if after is None or not all(error.passes for error in after):
+            _doubt(found, judge)
     return found
+
+
+def _doubt(found: Diagnosis, judge: Judge) -> None:
+    """Take back what was confirmed, layer by layer, where the whole model does not agree."""
+    explained = all(
+        any(cause.confirmed for cause in found.causes.get(position, ()))
+        for position, verdict in enumerate(judge.verdicts)
+        if verdict.status == "fault"
+    )
+    before, after = found.repaired or (None, None)
+    if not explained or (after is not None and (before is None or after < before)):
+        return
+    left = "does not run" if after is None else f"is {after:.3g} off, before {before:.3g}"
+    found.notes.append(f"with all causes undone the model's output {left}: at least one of them is not the cause")
+    for position, causes in found.causes.items():
+        found.causes[position] = [dataclasses.replace(cause, confirmed=False) for cause in causes]
+
+
+def _of_the_input(entrance: Entrance) -> Cause:
+    """The cause of what is wrong with an input, which the whole model has shown."""
+    suspicion, position, alone = entrance.suspicion, entrance.position, Way(Change())
+    before, after = (measure(judge, position, alone) for judge in (entrance.port, entrance.undone))
+    single = "" if len(after.samples) > 1 else _SINGLE
+    sizes = _finite(before.size), _finite(after.size)
+    return Cause(suspicion.id, f"{suspicion.text}{single}", not single, *sizes, suspicion.patch)
 
 
 def _in_order(cause: Cause, other: str) -> Cause:
@@ -144,7 +180,7 @@ def _layer(case: Case, budget: Budget, notes: list[str]) -> tuple[list[Cause], l
         return [Cause(s.id, s.text, False, size, _attempt(s, bench), s.patch) for s in stated], []
     tie = f" (as well as {', '.join(dict.fromkeys(s.id for s, _ in ties))}: these inputs do not tell)" if ties else ""
     before, after = _finite(repair.before.size), _finite(repair.after.size)
-    single = "" if len(repair.after.samples) > 1 else " (on one probe input: --kerasdiff-batch=2 gives a second)"
+    single = "" if len(repair.after.samples) > 1 else _SINGLE
     causes = [Cause(s.id, f"{s.text}{tie}{single}", not tie and not single, before, after, s.patch)
               for s, _ in repair.parts]  # fmt: skip
     causes += [Cause(s.id, s.text, False, before, after, s.patch) for s, _ in ties]
@@ -258,15 +294,15 @@ def _fewer(repair: Repair, bench: Bench) -> Repair:
     return repair
 
 
-def _whole(judge: Judge, change: Change) -> tuple[float | None, float | None]:
-    """Error of the model's outputs, the largest of all, before and after a change."""
+def _whole(judge: Judge, change: Change, port: Judge) -> tuple[list[Error], list[Error] | None]:
+    """Errors of the model's outputs: of the port as it is, and of what is judged with a change; None if it cannot run."""
+    before = [port.error_of_output(u, port.candidate.recorded[v]) for u, v in port.outputs() if v is not None]
     wanted: Mapping[int, int] = {v: u for u, v in judge.outputs() if v is not None}
-    before = [judge.error_of_output(u, judge.candidate.recorded[v]) for v, u in wanted.items()]
     try:
         given = judge.candidate.changed(change).run(list(wanted), {})
     except (ReplayError, KeyError, ValueError, IndexError, TypeError):
-        return _largest(before), None
-    return _largest(before), _largest([judge.error_of_output(u, given[v]) for v, u in wanted.items()])
+        return before, None
+    return before, [judge.error_of_output(u, given[v]) for v, u in wanted.items()]
 
 
 def _largest(errors: Sequence[Error]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 
 from pytest_kerasdiff.align import operations
 from pytest_kerasdiff.align.kinds import MERGES, parts
@@ -51,23 +51,55 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         way = whole_layer(case, "dot", {**arguments, "normalize": bool(config.get("normalize"))})
     else:
         way = whole_layer(case, "merged", {"kind": kind})
-    if way is not None and (lacking := _left_out(case)):
-        text = f"Keras joins {len(case.layer.inputs)} values, the port leaves out {', '.join(lacking)} [{last.source}]"
-        yield Suspicion("missing-layer", text, f"{_WORDS.get(kind, kind)} with {', '.join(lacking)}", [way])
-    elif way is not None:
-        words = _WORDS.get(kind, kind)
-        text = f"join: Keras the {words} of {len(case.layer.inputs)} values, port {_said(case)} [{last.source}]"
-        yield Suspicion("merge-mode", text, f"take the {words} of Keras's operands", [way])
+    if way is not None:
+        cause, text, patch = _told(case, kind)
+        yield Suspicion(cause, f"{text} [{last.source}]", patch, [way])
 
 
-def _left_out(case: Case) -> list[str]:
-    """Layers whose values the port does not join, where it joins nothing else in their place."""
+def _told(case: Case, kind: str) -> tuple[str, str, str]:
+    """Id, words and remedy of a join: operands that are others, or another operation."""
+    lacking, instead = _operands(case)
+    words = _WORDS.get(kind, kind)
+    patch = f"take the {words} of what Keras's layers {', '.join(_sources(case, case.layer.inputs))} give"
+    names = ", ".join(_sources(case, lacking))
+    if lacking and not instead:
+        return "missing-layer", f"Keras joins {len(case.layer.inputs)} values, the port leaves out {names}", patch
+    if len(lacking) == len(instead) == 1:
+        torch, right = case.alignment.torch, case.alignment.torch_value(lacking[0])
+        operation = case.trace.operations[at] if (at := torch.producer.get(instead[0])) is not None else None
+        taken = "an input" if operation is None else f"what {operation.op} gives [{operation.source}]"
+        text = f"Keras joins what {names} gives, the port takes {taken} in its place"
+        if right is not None and torch.is_ancestor(right, instead[0]):
+            return "extra-layer", f"{text}, which is computed from it", patch
+        if right is not None and torch.is_ancestor(instead[0], right):
+            return "missing-layer", f"{text}, from which it is computed", patch
+        return "merge-mode", text, patch
+    return "merge-mode", f"join: Keras the {words} of {len(case.layer.inputs)} values, port {_said(case)}", patch
+
+
+def _operands(case: Case) -> tuple[list[int], list[int]]:
+    """Keras values that the port does not join, and torch values that it joins in their place."""
     own = {v for i in case.steps for v in case.trace.operations[i].outputs}
     taken = {v for i in case.steps for v in case.trace.operations[i].inputs} - own
-    known = {u: case.alignment.torch_value(u) for u in case.layer.inputs}
-    if not taken <= set(known.values()):
-        return []
-    return [case.reference.layers[case.position_of(u)].name for u, v in known.items() if v not in taken]
+    known = {u: v for u in case.layer.inputs if (v := case.alignment.torch_value(u)) is not None}
+    if len(known) < len(case.layer.inputs):
+        return [], []
+    lacking = [u for u, v in known.items() if not any(_comes_from(case, t, {v}) for t in taken)]
+    return lacking, sorted(t for t in taken if not _comes_from(case, t, set(known.values())))
+
+
+def _comes_from(case: Case, value: int, sources: Set[int]) -> bool:
+    """Whether a value is one of others, or one of them moved."""
+    while value not in sources:
+        node = case.alignment.torch.node(value)
+        if node is None or node.kind not in ("move", "identity") or len(node.operands) != 1:
+            return False
+        value = node.operands[0]
+    return True
+
+
+def _sources(case: Case, keras_values: Sequence[int]) -> list[str]:
+    return [case.reference.layers[case.position_of(u)].name for u in keras_values]
 
 
 def _joins_only(case: Case) -> bool:

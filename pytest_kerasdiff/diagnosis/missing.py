@@ -110,6 +110,8 @@ def _consumers(case: Case, position: int) -> list[int]:
         if value in layer.inputs:
             if layer.outputs[0] in case.alignment.passes_on:
                 found += _consumers(case, other)
+            elif case.alignment.torch_value(layer.outputs[0]) is None and other in case.alignment.computed_with:
+                found.append(case.alignment.computed_with[other])
             else:
                 found.append(other)
     return found

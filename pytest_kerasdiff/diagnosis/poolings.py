@@ -46,6 +46,15 @@ class Pooled:
         """The pooling with other arguments."""
         return Change(edits={self.case.place(self.operation): Edit(arguments=arguments)})
 
+    def padded_with_zeros(self) -> Change:
+        """The pooling behind Keras's padding: a maximum meets the zeros, where its own padding is less than all."""
+        border = [n for pair in self.keras.pads[::-1] for n in pair]
+        pad = Step("constant_pad_nd", {"self": Here(), "pad": border, "value": 0.0})
+        edits = self.around.removed(self.case)
+        unpadded = {"padding": [0] * len(self.keras.pads)}
+        edits[self.case.place(self.operation)] = Edit(before={"self": (pad,)}, arguments=unpadded)
+        return Change(edits=edits)
+
     def rewritten(self, window: Window, kind: str | None = None) -> Change:
         """The pooling with another window, and nothing else around it."""
         how = {"self": Here(), "kind": kind or self.kind, "size": list(window.size), "stride": list(window.stride),
@@ -140,6 +149,7 @@ def _numbers(own: Pooled, subject: Subject, whole: Way | None, named: bool) -> I
             right = dataclasses.replace(right, stride=keras.size)
             changes = [own.with_arguments(**both), own.rewritten(right), *changes]
         changes += [own.rewritten(dataclasses.replace(right, pads=keras.pads))] if follows else []
+        changes += [own.rewritten(own.keras)]
         text, patch = f"window: Keras {keras.size}, port {port.size} {where}", f"kernel_size = {keras.size}"
         yield Suspicion("pool-size", text, _on_module(own, patch), [Way(c) for c in changes])
     if port.stride != keras.stride and not (port.stride == port.size != keras.size == keras.stride):
@@ -180,7 +190,8 @@ def _paddings(own: Pooled, subject: Subject, padding: str, last: list[Way]) -> I
     zeros = [la for la, _ in subject.feeders if la.class_name.startswith("ZeroPadding")]
     if any(la.class_name.startswith("ZeroPadding") for la in (*subject.absorbed, *zeros)) and padding == "valid":
         text = f"padding: Keras {keras.pads}, port {port.pads} {where}"
-        yield Suspicion("zero-padding-layer", text, f"pad once, by {keras.pads}", [right], stated=bool(stated))
+        ways = [right, Way(own.padded_with_zeros())]
+        yield Suspicion("zero-padding-layer", text, f"pad once, by {keras.pads}", ways, stated=bool(stated))
         return
     if stated:
         text, _, patch = stated[-1].words.partition("; ")

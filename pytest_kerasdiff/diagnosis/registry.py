@@ -52,6 +52,7 @@ _OF_RECURRENT = (
     "merge-mode lstm-gate-order gru-gate-order lstm-bias-doubled bias-missing permute"
 )
 DETECTORS: tuple[Detector, ...] = (
+    Detector(("rescaling", "input-scale", "input-channels"), scaling.concerns, scaling.suspect),
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
     Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("extra-layer",), extra.is_unseen, extra.unseen),
@@ -73,7 +74,6 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("flatten-order", "permute", "reshape"), movements.reads, movements.order_read),
     Detector(("transposed-conv", "stride", "dilation"), resizing.is_transposed, resizing.transposed),
     Detector(("activation-kind", "activation-slope", "softmax"), activations.concerns, activations.suspect),
-    Detector(("rescaling", "input-scale", "input-channels", "input-layout"), scaling.concerns, scaling.suspect),
     Detector(("missing-layer", "softmax", "rescaling"), missing.concerns, missing.suspect),
     Detector(
         (

@@ -19,12 +19,19 @@ def concerns(case: Case) -> bool:
     """Whether the layer rescales, or takes an input of the model."""
     if case.verdict.status != "fault" or not case.layer.inputs:
         return False
-    return case.layer.class_name in _RESCALES or any(v in case.reference.inputs for v in case.layer.inputs)
+    return case.layer.class_name in _RESCALES or any(v in case.reference.inputs for v in _taken(case))
+
+
+def _taken(case: Case) -> list[int]:
+    """What the layer takes, and what a padding takes that its operation does too."""
+    return [*case.layer.inputs, *(v for la in case.subject.absorbed for v in la.inputs)]
 
 
 def suspect(case: Case) -> Iterator[Suspicion]:
     """Keras's scale and offset in the place of the port's; what is done to an input left out."""
     if case.layer.class_name in _RESCALES and case.layer.outputs[0] in case.alignment.pairs:
+        if any(v in case.reference.inputs for v in _taken(case)):
+            yield from (one for one in _prepared(case) if one.id != "input-scale")
         yield from _rescaled(case)
     else:
         yield from _prepared(case)
@@ -64,7 +71,7 @@ def _said(operation: Operation) -> str:
 
 def _prepared(case: Case) -> Iterator[Suspicion]:
     """What is done to an input of the model before the first layer takes it."""
-    for keras_value in case.layer.inputs:
+    for keras_value in _taken(case):
         torch_value = case.alignment.torch_value(keras_value)
         if torch_value is None or keras_value not in case.reference.inputs:
             continue
@@ -80,7 +87,14 @@ def _prepared(case: Case) -> Iterator[Suspicion]:
                 [Way(Change(edits=_without(case, scaled))), *(Way(Change(edits=_without(case, [s]))) for s in scaled)],
             )
         yield from _channels(case, keras_value, torch_value, before)
-        yield from _layout(case, keras_value, torch_value, before)
+
+
+def layouts(case: Case) -> Iterator[Suspicion]:
+    """Axes of an input of the model that are exchanged, or reshaped where they have to be moved."""
+    for keras_value in _taken(case):
+        torch_value = case.alignment.torch_value(keras_value)
+        if torch_value is not None and keras_value in case.reference.inputs:
+            yield from _layout(case, torch_value, _before(case, torch_value))
 
 
 def _before(case: Case, torch_value: int) -> list[int]:
@@ -138,14 +152,15 @@ def _taken_as(case: Case, torch_value: int, chain: tuple[Step, ...]) -> dict[int
     return edits
 
 
-def _layout(case: Case, keras_value: int, torch_value: int, before: Sequence[int]) -> Iterator[Suspicion]:
+def _layout(case: Case, torch_value: int, before: Sequence[int]) -> Iterator[Suspicion]:
     """Rows and columns exchanged, or an input that was reshaped where its axes should have been moved."""
     shape = case.trace.shapes[torch_value]
     for step in before:
         operation = case.trace.operations[step]
         given = case.trace.shapes[operation.outputs[0]]
         if operation.op in ("view", "reshape", "_unsafe_view", "as_strided") and len(given) == len(shape):
-            orders = [order for order in _orders(len(shape)) if tuple(shape[i] for i in order) == given]
+            taken = case.trace.shapes[operation.inputs[0]]
+            orders = [order for order in _orders(len(shape)) if tuple(taken[i] for i in order) == given]
             ways = []
             for order in orders:
                 moved = Step("permute", {"self": Value(operation.inputs[0]), "dims": list(order)})
@@ -182,5 +197,5 @@ def _orders(rank: int) -> list[tuple[int, ...]]:
     last = rank - 1
     found = [(0, last, *range(1, last)), (0, *range(2, rank), 1)]
     if rank == 4:
-        found += [(0, 3, 2, 1), (0, 2, 1, 3)]
+        found += [(0, 3, 2, 1), (0, 2, 1, 3), (0, 1, 3, 2)]
     return found

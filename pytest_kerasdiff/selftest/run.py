@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from pytest_kerasdiff.change import Change, combined
 from pytest_kerasdiff.checklist import MODEL, SELFTEST
 from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.subject import CheckResult
-from pytest_kerasdiff.diagnosis import diagnose
+from pytest_kerasdiff.diagnosis import diagnose, entrance
 from pytest_kerasdiff.diagnosis.case import Case, Way
 from pytest_kerasdiff.diagnosis.trial import measure
 from pytest_kerasdiff.errors import RunError
@@ -43,8 +44,8 @@ _SEEDERS: tuple[Callable[[Case], Iterator[Seed]], ...] = (
 )
 Part = tuple[int, Seed]
 """Position of a layer, and what is seeded there."""
-Again = Callable[[Change], Judge]
-"""Judges the port with a change."""
+Again = Callable[..., Judge]
+"""Judges the port with changes, made one after the other."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,14 +194,16 @@ def sow(reference: ReferenceTrace, judge: Judge, parts: Sequence[Part], again: A
         return Sown(*told, True, ("run",), (), False, False, (), None, 0.0, None, "caught")
     measured = [_effect(judge, other, position, seed) for position, seed in parts]
     effect, limit = max(measured, key=lambda pair: float("inf") if pair[0] is None else pair[0] / max(pair[1], 1e-300))
-    results = checks.run(reference, other.candidate, other.alignment, other.verdicts, None)
-    pairs = list(zip(reference.layers, other.verdicts, strict=True))
+    wrong_input = entrance.find(reference, other, functools.partial(again, change))
+    seen = other if wrong_input is None else wrong_input.undone
+    results = checks.run(reference, seen.candidate, seen.alignment, seen.verdicts, None)
+    pairs = list(zip(reference.layers, seen.verdicts, strict=True))
     failing = any(v.status not in ("pass", "declared") for _, v in pairs)
     by = tuple(dict.fromkeys([*["output"] * failing, *(r.check for r in results if r.status == "fail")]))
-    diagnosis = diagnose.diagnose(reference, other, results)
+    diagnosis = diagnose.diagnose(reference, seen, results, wrong_input)
     causes = [cause for causes in diagnosis.causes.values() for cause in causes]
     right = [[cause for cause in causes if cause.id in (seed.id, *seed.also)] for _, seed in parts]
-    seen = effect is None or effect > limit
+    shows = effect is None or effect > limit
     return Sown(
         *told,
         bool(by),
@@ -212,7 +215,7 @@ def sow(reference: ReferenceTrace, judge: Judge, parts: Sequence[Part], again: A
         effect,
         limit,
         diagnosis.repaired[1] if diagnosis.repaired is not None else None,
-        "caught" if by else "missed" if seen else "undetectable",
+        "caught" if by else "missed" if shows else "undetectable",
     )
 
 

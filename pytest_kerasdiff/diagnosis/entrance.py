@@ -1,0 +1,77 @@
+"""Inputs whose axes the port exchanges: all that it computes then seems to stand otherwise, and one thing is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from pytest_kerasdiff.change import Change
+from pytest_kerasdiff.checks import registry as checks
+from pytest_kerasdiff.diagnosis import scaling
+from pytest_kerasdiff.diagnosis.case import Case, Suspicion
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.judge import Judge, LayerVerdict
+from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
+
+Again = Callable[[Change], Judge]
+"""Judges the port with a change."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entrance:
+    """What was wrong with an input, and the port judged without it.
+
+    Attributes:
+        position: The first layer that takes the input.
+        suspicion: What the port does to it.
+        port: The port as it is, judged.
+        undone: The port with its axes as they should be, judged; its verdicts are those of the port as it is.
+    """
+
+    position: int
+    suspicion: Suspicion
+    port: Judge
+    undone: Judge
+
+
+def find(reference: ReferenceTrace, judge: Judge, again: Again) -> Entrance | None:
+    """The exchange of an input's axes without which more layers are right, among them the one that takes it.
+
+    Args:
+        reference: The Keras side.
+        judge: What was judged; it is left as it is.
+        again: Judges the port with a change.
+    """
+    faults = [position for position, verdict in enumerate(judge.verdicts) if verdict.status == "fault"]
+    if not faults:
+        return None
+    for position, verdict in enumerate(judge.verdicts):
+        subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, verdict)
+        for suspicion in scaling.layouts(Case(position, subject, judge, reference)):
+            for way in suspicion.ways:
+                try:
+                    other = again(way.change)
+                except (ReplayError, RunError):
+                    continue
+                blamed = position if position in faults else faults[0]
+                if other.verdicts[blamed].status == "pass" and _faults(other) < _faults(judge):
+                    other.verdicts = _merged(judge, other, blamed)
+                    return Entrance(blamed, suspicion, judge, other)
+    return None
+
+
+def _faults(judge: Judge) -> int:
+    return sum(verdict.status in ("fault", "unpaired") for verdict in judge.verdicts)
+
+
+def _merged(judge: Judge, other: Judge, position: int) -> list[LayerVerdict]:
+    """What each layer does on Keras's inputs without the exchange, and what the port gives with it."""
+    name, merged = judge.layers[position].name, []
+    for at, (now, then) in enumerate(zip(judge.verdicts, other.verdicts, strict=True)):
+        if at == position:
+            merged.append(now)
+        elif then.status == "pass" and now.cumulative is not None and not now.cumulative.passes:
+            merged.append(dataclasses.replace(then, status="inherited", cumulative=now.cumulative, inherits_from=name))
+        else:
+            merged.append(then)
+    return merged
