@@ -295,7 +295,7 @@ def _fewer(repair: Repair, bench: Bench) -> Repair:
 
 
 def _whole(judge: Judge, change: Change, port: Judge) -> tuple[list[Error], list[Error] | None]:
-    """Errors of the model's outputs: of the port as it is, and of what is judged with a change; None if it cannot run."""
+    """Errors of the outputs of the port as it is, and of what is judged with a change: None where it cannot run."""
     before = [port.error_of_output(u, port.candidate.recorded[v]) for u, v in port.outputs() if v is not None]
     wanted: Mapping[int, int] = {v: u for u, v in judge.outputs() if v is not None}
     try:

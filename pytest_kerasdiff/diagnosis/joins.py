@@ -62,7 +62,9 @@ def _told(case: Case, kind: str) -> tuple[str, str, str]:
     words = _WORDS.get(kind, kind)
     patch = f"take the {words} of what Keras's layers {', '.join(_sources(case, case.layer.inputs))} give"
     names = ", ".join(_sources(case, lacking))
-    if lacking and not instead:
+    own = {v for i in case.steps for v in case.trace.operations[i].outputs}
+    joined = [v for i in case.steps for v in case.trace.operations[i].inputs if v not in own]
+    if lacking and not instead and len(joined) < len(case.layer.inputs):
         return "missing-layer", f"Keras joins {len(case.layer.inputs)} values, the port leaves out {names}", patch
     if len(lacking) == len(instead) == 1:
         torch, right = case.alignment.torch, case.alignment.torch_value(lacking[0])
