@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_kerasdiff.diagnosis import (
     activations,
+    attention,
     borders,
     epsilon,
     extra,
@@ -57,6 +58,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("train-mode",), modes.concerns, modes.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
     Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
+    Detector(("attention", "weights-swapped"), attention.concerns, attention.suspect),
     Detector(
         ("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),
         windows.concerns,

@@ -127,8 +127,10 @@ class Port:
         read = self.case.judge.read_of(value)
         if read is not None and read.shape == array.shape[:2]:
             array, other = array[read], other[read]
-        if not np.isfinite(array).all() or not np.isfinite(other).all():
-            return bool(np.array_equal(np.isfinite(array), np.isfinite(other))) and bool(np.isfinite(array).any())
+        finite = np.isfinite(array)
+        if not np.array_equal(finite, np.isfinite(other)) or not finite.any():
+            return False
+        array, other = array[finite], other[finite]
         return bool(np.abs(array - other).max(initial=0) <= _SAME * max(1e-30, float(np.abs(other).max(initial=0))))
 
     def _port(self, value: int) -> Floats | None:
@@ -186,16 +188,17 @@ def _order(
         return numbers
 
 
-def explained(port: Port, several: Sequence[Otherwise]) -> Iterator[Suspicion]:
+def explained(port: Port, several: Sequence[Otherwise], seconds: float = _SECONDS) -> Iterator[Suspicion]:
     """The one thing, or the two, with which Keras's equations give what the port gives.
 
     Args:
         port: What the port gives.
         several: What it may do otherwise, the likeliest first.
+        seconds: How long it may take.
     """
     if not port.is_known or port.reproduces(port.equations):
         return
-    until = time.monotonic() + _SECONDS
+    until = time.monotonic() + seconds
     for number in (1, 2):
         for chosen in itertools.combinations([one for one in several if number == 1 or not one.alone], number):
             if time.monotonic() > until:
