@@ -24,7 +24,6 @@ Equations = Callable[..., Sequence[Floats]]
 """Keras's inputs of a layer → all that it may give."""
 _SAME = 1e-7
 """Difference, relative to the largest element, under which two computations in float64 are the same."""
-_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +187,7 @@ def _order(
         return numbers
 
 
-def explained(port: Port, several: Sequence[Otherwise], seconds: float = _SECONDS) -> Iterator[Suspicion]:
+def explained(port: Port, several: Sequence[Otherwise], seconds: float) -> Iterator[Suspicion]:
     """The one thing, or the two, with which Keras's equations give what the port gives.
 
     Args:
