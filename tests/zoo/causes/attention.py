@@ -1,4 +1,4 @@
-"""Causes of wrong ports: attention."""
+"""Causes of wrong ports: attention, and masks outside recurrent layers."""
 
 CAUSES = {
     "mha_packed:exchanged": "weights-swapped",
@@ -58,4 +58,8 @@ CAUSES = {
     "masked_encoder:keys_inverted": "attention",
     "transformer_pre_norm:not_causal": "attention",
     "transformer_decoder:not_causal": "attention",
+    "masked_encoder:pool_not_masked": "masking",
+    "mask_mean:ignored": "masking",
+    "mask_mean:counted": "masking",
+    "lstm_pooled:last_step": "pool-kind",
 }
