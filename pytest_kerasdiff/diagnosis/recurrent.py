@@ -20,6 +20,8 @@ _GATES = {"lstm": "ifco", "gru": "zrh"}
 _USUAL = ("sigmoid", "hard_sigmoid", "hard_sigmoid of Keras 2", "tanh", "relu", "linear")
 """Functions that ports take for those of the gates."""
 _OVER_STEPS = {"max": "the greatest of all steps", "mean": "the mean of all steps"}
+_SECONDS = 2.0
+"""How long equations are tried for one layer."""
 _STATES = 4
 """States of a layer up to which every order of them is tried."""
 
@@ -27,20 +29,23 @@ _STATES = 4
 def concerns(case: Case) -> bool:
     """Whether it is a recurrent layer whose own activations are wrong."""
     recurrent = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "CuDNNLSTM", "CuDNNGRU")
-    return case.layer.class_name in recurrent and case.subject.is_wrong
+    return case.layer.class_name in (*recurrent, *recurrent_layers.OF_IMAGES) and case.subject.is_wrong
 
 
 def suspect(case: Case) -> Iterator[Suspicion]:
     """What the port does otherwise, where that gives what it gives."""
-    undone, beside = Change(), []
-    for suspicion in weights.suspect(case):
+    undone, of_weights, beside = Change(), list(weights.suspect(case)), []
+    for suspicion in of_weights:
         if suspicion.ways and (both := combined(undone, suspicion.ways[0].change)) is not None:
             undone = both
             beside.append(dataclasses.replace(suspicion, sure=True))
     for layer in recurrent_layers.layers(case):
         for known in (undone, Change()) if undone else (undone,):
             port = Port(case, layer, recurrent_layers.taken(case), known)
-            found = list(explained(port, list(_others(layer.recurrent, layer.mask is not None))))
+            if port.is_known and port.reproduces(layer):  # weights are all that is wrong: these are tried first
+                yield from of_weights
+                return
+            found = list(explained(port, list(_others(layer.recurrent, layer.mask is not None)), _SECONDS))
             if found:
                 yield from found
                 yield from beside if known else ()  # the port does the one and the other

@@ -13,9 +13,11 @@ from pytest_kerasdiff.align.kinds import activation_name
 from pytest_kerasdiff.checks import gates
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.equations.activations import FUNCTIONS
+from pytest_kerasdiff.equations.convolution import Convolution
 from pytest_kerasdiff.equations.recurrent import Cell, Floats, Mask, Recurrent
 
 _KINDS: Mapping[str, Literal["lstm", "gru", "simple"]] = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "simple"}
+OF_IMAGES = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _OF_KERAS_2 = "hard_sigmoid of Keras 2"
 
 
@@ -49,6 +51,9 @@ class Layer:
 
 def layers(case: Case) -> Iterator[Layer]:
     """The layer's equations; of a hard sigmoid those of Keras 3 and those of Keras 2. None where it is another kind."""
+    if case.layer.class_name in OF_IMAGES:
+        yield from _of_images(case)
+        return
     config = case.layer.config
     inner = config.get("layer") if case.layer.class_name == "Bidirectional" else None
     first: Mapping[str, Any] = inner if isinstance(inner, Mapping) else _itself(case)
@@ -78,6 +83,31 @@ def layers(case: Case) -> Iterator[Layer]:
         yield Layer(whole, _mask(case))
         if not any(cell is not None and cell.gate.startswith("hard_sigmoid") for cell in cells):
             return
+
+
+def _of_images(case: Case) -> Iterator[Layer]:
+    """A ConvLSTM: its products are convolutions, that of the state as large as the state."""
+    config, weights = case.layer.config, case.subject.weights
+    own = {name.rpartition("/")[2]: np.asarray(array, np.float64) for name, array in weights.items()}
+    if not {"kernel", "recurrent_kernel"} <= own.keys() or config.get("data_format") == "channels_first":
+        return
+    rank = own["kernel"].ndim - 2
+    strides, dilation = (_several(config.get(name, 1), rank) for name in ("strides", "dilation_rate"))
+    inward = Convolution(own["kernel"], strides, dilation, str(config.get("padding", "valid")))
+    again = Convolution(own["recurrent_kernel"], (1,) * rank, (1,) * rank, "same")
+    units = case.reference.shapes[case.layer.outputs[0]][-rank - 1 :]
+    activation = activation_name(config.get("activation", "tanh"))
+    gate = activation_name(config.get("recurrent_activation", "sigmoid"))
+    if activation not in FUNCTIONS or gate not in FUNCTIONS:
+        return
+    back, sequences = bool(config.get("go_backwards")), bool(config.get("return_sequences"))
+    for hard in dict.fromkeys((gate, _OF_KERAS_2 if gate == "hard_sigmoid" else gate)):
+        cell = Cell("lstm", inward, again, units, own.get("bias"), activation, hard)
+        yield Layer(Recurrent(((cell,),), (back,), sequences), _mask(case))
+
+
+def _several(number: Any, rank: int) -> tuple[int, ...]:
+    return (number,) * rank if isinstance(number, int) else tuple(number)
 
 
 def taken(case: Case) -> list[int]:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from pytest_kerasdiff.diagnosis import (
     activations,
+    attention,
     borders,
     epsilon,
     extra,
     joins,
+    means,
     missing,
     modes,
     movements,
@@ -53,12 +55,13 @@ _OF_RECURRENT = (
 )
 DETECTORS: tuple[Detector, ...] = (
     Detector(("rescaling", "input-scale", "input-channels"), scaling.concerns, scaling.suspect),
+    Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
+    Detector(("attention", "weights-swapped"), attention.concerns, attention.suspect),
     Detector(("eps",), epsilon.concerns, epsilon.suspect),
     Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("extra-layer",), extra.is_unseen, extra.unseen),
     Detector(("train-mode",), modes.concerns, modes.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
-    Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
     Detector(
         ("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),
         windows.concerns,
@@ -67,6 +70,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(
         ("pool-kind", "pool-size", "pool-padding", "stride", "zero-padding-layer"), poolings.concerns, poolings.suspect
     ),
+    Detector(("masking", "pool-kind"), means.concerns, means.suspect),
     Detector(("zero-padding-layer", "cropping", "padding-mode"), borders.concerns, borders.suspect),
     Detector(("upsampling", "cropping"), resizing.interpolates, resizing.interpolations),
     Detector(("concat-order", "merge-mode"), joins.concerns, joins.suspect),

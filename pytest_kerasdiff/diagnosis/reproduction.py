@@ -24,8 +24,6 @@ Equations = Callable[..., Sequence[Floats]]
 """Keras's inputs of a layer → all that it may give."""
 _SAME = 1e-7
 """Difference, relative to the largest element, under which two computations in float64 are the same."""
-_SECONDS = 3.0
-"""Processor time in which two things are tried together."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -128,8 +126,10 @@ class Port:
         read = self.case.judge.read_of(value)
         if read is not None and read.shape == array.shape[:2]:
             array, other = array[read], other[read]
-        if not np.isfinite(array).all() or not np.isfinite(other).all():
-            return bool(np.array_equal(np.isfinite(array), np.isfinite(other))) and bool(np.isfinite(array).any())
+        finite = np.isfinite(array)
+        if not np.array_equal(finite, np.isfinite(other)) or not finite.any():
+            return False
+        array, other = array[finite], other[finite]
         return bool(np.abs(array - other).max(initial=0) <= _SAME * max(1e-30, float(np.abs(other).max(initial=0))))
 
     def _port(self, value: int) -> Floats | None:
@@ -187,16 +187,17 @@ def _order(
         return numbers
 
 
-def explained(port: Port, several: Sequence[Otherwise]) -> Iterator[Suspicion]:
+def explained(port: Port, several: Sequence[Otherwise], seconds: float) -> Iterator[Suspicion]:
     """The one thing, or the two, with which Keras's equations give what the port gives.
 
     Args:
         port: What the port gives.
         several: What it may do otherwise, the likeliest first.
+        seconds: How long it may take.
     """
     if not port.is_known or port.reproduces(port.equations):
         return
-    until = time.process_time() + _SECONDS
+    until = time.process_time() + seconds
     for number in (1, 2):
         for chosen in itertools.combinations([one for one in several if number == 1 or not one.alone], number):
             if time.process_time() > until:

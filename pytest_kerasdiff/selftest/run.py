@@ -17,7 +17,7 @@ from pytest_kerasdiff.diagnosis.case import Case, Way
 from pytest_kerasdiff.diagnosis.trial import measure
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.judge import Judge
-from pytest_kerasdiff.selftest import hyper, weights
+from pytest_kerasdiff.selftest import attention, hyper, weights
 from pytest_kerasdiff.selftest.seed import Seed
 from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
 
@@ -41,6 +41,7 @@ _SEEDERS: tuple[Callable[[Case], Iterator[Seed]], ...] = (
     hyper.modes,
     hyper.resampling,
     hyper.inputs,
+    attention.attention,
 )
 Part = tuple[int, Seed]
 """Position of a layer, and what is seeded there."""

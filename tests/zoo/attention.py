@@ -84,9 +84,10 @@ class Packed(Around):
         w: Weights,
         kernel: Callable[[Tensor], Tensor] = projection,
         mask: Callable[[Tensor], Tensor] | None = None,
+        heads: int = 2,
     ) -> None:
         super().__init__(w)
-        self.mha, self.mask = multihead(w["mha"], kernel=kernel), mask
+        self.mha, self.mask = multihead(w["mha"], heads, kernel), mask
 
     def attend(self, x: Tensor) -> Any:
         mask = None if self.mask is None else self.mask(torch.ones(5, 5, dtype=torch.bool))
@@ -188,6 +189,16 @@ class HeadsLast(ByHand):
         q = self.q(x).view(n, length, -1, 2).permute(0, 3, 1, 2)
         k = self.k(x).view(n, length, -1, 2).permute(0, 3, 1, 2)
         v = self.v(x).view(n, length, -1, 2).permute(0, 3, 1, 2)
+        x = ((q @ k.mT) * self.scale).softmax(-1) @ v
+        return self.out(x.transpose(1, 2).reshape(n, length, -1))
+
+
+class Viewed(ByHand):
+    """The projections are given the shape (batch, heads, length, elements) at once."""
+
+    def attend(self, x: Tensor) -> Any:
+        n, length, _ = x.shape
+        q, k, v = (part(x).view(n, 2, length, -1) for part in (self.q, self.k, self.v))
         x = ((q @ k.mT) * self.scale).softmax(-1) @ v
         return self.out(x.transpose(1, 2).reshape(n, length, -1))
 
@@ -381,13 +392,17 @@ class Padded(nn.Module):
 class PaddedByHand(Padded):
     """Keras 3 weighs all keys alike where a query is padding."""
 
+    def __init__(self, w: Weights, mask: bool = True, queries: bool = True) -> None:
+        super().__init__(w, mask)
+        self.queries = queries
+
     def forward(self, tokens: Tensor) -> Any:
         x, real = self.embed(tokens), (tokens != 0).unsqueeze(1)
         q, k, v = F.linear(x, self.mha.in_proj_weight, self.mha.in_proj_bias).chunk(3, -1)
         q, k, v = (t.view(*t.shape[:-1], 2, 4).transpose(1, 2) for t in (q, k, v))
         scores = q @ k.mT / 2
         if self.mask:
-            both = (real.mT & real).unsqueeze(1)
+            both = ((real.mT if self.queries else torch.ones_like(real.mT)) & real).unsqueeze(1)
             scores = torch.where(both, scores, torch.finfo(scores.dtype).min)
         return self.head(self.mha.out_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2)))
 
@@ -442,6 +457,8 @@ CASES = [
             "not_loaded": wrong(not_loaded, "mha"),
             "output_bias": wrong(without_output_bias, "mha"),
             "output_transposed": wrong(output_transposed, "mha"),
+            "heads": wrong(lambda w: Packed(w, heads=4), "mha"),
+            "causal": wrong(lambda w: Packed(w, mask=above), "mha"),
         },
     ),
     Case(
@@ -467,7 +484,12 @@ CASES = [
         {
             "scale_missing": wrong(lambda w: ByHand(w, scale=1), "mha"),
             "scale_of_all": wrong(lambda w: ByHand(w, scale=8**-0.5), "mha"),
+            "scaled_twice": wrong(lambda w: ByHand(w, scale=1 / 3), "mha"),
+            "scale_of_no_size": wrong(lambda w: ByHand(w, scale=0.3), "mha"),
             "softmax_axis": wrong(lambda w: ByHand(w, dim=-2), "mha"),
+            "softmax_over_heads": wrong(lambda w: ByHand(w, dim=1), "mha"),
+            "scale_and_axis": wrong(lambda w: ByHand(w, scale=1, dim=-2), "mha"),
+            "viewed": wrong(Viewed, "mha"),
             "output_bias": wrong(lambda w: ByHand(w, bias=False), "mha"),
             "heads_last": wrong(HeadsLast, "mha"),
             "not_transposed_back": wrong(NotTransposedBack, "mha"),
@@ -528,7 +550,10 @@ CASES = [
         "mha_padding",
         padded,
         PaddedByHand,
-        {"ignored": wrong(lambda w: PaddedByHand(w, mask=False), "mha")},
+        {
+            "ignored": wrong(lambda w: PaddedByHand(w, mask=False), "mha"),
+            "keys_only": wrong(lambda w: PaddedByHand(w, queries=False), "mha"),
+        },
         loaders=("keras",),
     ),
     Case("mha_two_axes", image, Pixels, {"rows": wrong(lambda w: Pixels(w, rows=True), "mha")}),

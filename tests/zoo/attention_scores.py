@@ -152,9 +152,9 @@ def grouped(**config: Any) -> Callable[[Any], Any]:
 class Grouped(nn.Module):
     """Each key head serves two query heads that stand side by side; ``tiled`` puts them two apart."""
 
-    def __init__(self, w: Weights, bias: bool = True, tiled: bool = False) -> None:
+    def __init__(self, w: Weights, bias: bool = True, tiled: bool = False, causal: bool = False) -> None:
         super().__init__()
-        self.embed, self.head, self.tiled = dense(w["embed"]), dense(w["head"]), tiled
+        self.embed, self.head, self.tiled, self.causal = dense(w["embed"]), dense(w["head"]), tiled, causal
         q, k, v, o = w["gqa"][::2] if bias else w["gqa"]
         qb, kb, vb, ob = w["gqa"][1::2] if bias else [None] * 4
         self.q, self.k, self.v = linear(projection(q), qb), linear(projection(k), kb), linear(projection(v), vb)
@@ -167,7 +167,8 @@ class Grouped(nn.Module):
     def forward(self, x: Tensor) -> Any:
         x = self.embed(x)
         q = self.q(x).view(*x.shape[:-1], 4, 3).transpose(1, 2)
-        x = F.scaled_dot_product_attention(q, self.spread(self.k(x)), self.spread(self.v(x)))
+        k, v = self.spread(self.k(x)), self.spread(self.v(x))
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.head(self.o(x.transpose(1, 2).flatten(2)))
 
 
@@ -244,6 +245,7 @@ CASES = [
         {
             "no_scale": wrong(lambda w: Attend(w, additive(None)), "attention"),
             "relu": wrong(lambda w: Attend(w, additive(w, wrong=True)), "attention"),
+            "scaled": wrong(lambda w: Attend(w, lambda q, k: additive(w)(q, k) / 2), "attention"),
         },
     ),
     Case(
@@ -263,7 +265,10 @@ CASES = [
         "gqa",
         grouped(),
         Grouped,
-        {"tiled": wrong(lambda w: Grouped(w, tiled=True), "gqa")},
+        {
+            "tiled": wrong(lambda w: Grouped(w, tiled=True), "gqa"),
+            "causal": wrong(lambda w: Grouped(w, causal=True), "gqa"),
+        },
         loaders=("keras",),
         suffix=".keras",
     ),

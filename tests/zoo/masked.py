@@ -97,6 +97,25 @@ def attended(k: Any) -> Any:
     return k.Model([query, tokens], k.layers.Dense(3, name="head")(x))
 
 
+def attended_itself(k: Any) -> Any:
+    """Masked words attend to each other: what padding asks for is zero."""
+    tokens = k.Input((9,), dtype="int32", name="tokens")
+    x = k.layers.Embedding(30, 5, mask_zero=True, name="words")(tokens)
+    return k.Model(tokens, k.layers.Dense(3, name="head")(k.layers.Attention(name="attention")([x, x])))
+
+
+class AttendedItself(nn.Module):
+    def __init__(self, w: Weights, zeros: bool = True) -> None:
+        super().__init__()
+        self.words, self.head, self.zeros = table(w["words"]), linear(w["head"]), zeros
+
+    def forward(self, tokens: Tensor) -> Any:
+        x, padding = self.words(tokens), tokens == 0
+        scores = (x @ x.transpose(1, 2)).masked_fill(padding.unsqueeze(1), float("-inf"))
+        x = scores.softmax(-1) @ x
+        return self.head(x.masked_fill(padding.unsqueeze(-1), 0.0) if self.zeros else x)
+
+
 class Attended(nn.Module):
     def __init__(self, w: Weights, mask: bool = True) -> None:
         super().__init__()
@@ -211,6 +230,13 @@ CASES = [
         Attended,
         {"ignored": wrong(lambda w: Attended(w, mask=False), "attention")},
         loaders=("keras",),
+        suffix=".keras",
+    ),
+    Case(
+        "mask_attention_itself",
+        attended_itself,
+        AttendedItself,
+        {"queries_not_masked": wrong(lambda w: AttendedItself(w, zeros=False), "attention")},
         suffix=".keras",
     ),
     Case(

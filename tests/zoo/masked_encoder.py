@@ -23,16 +23,16 @@ def encoder(k: Any) -> Any:
 
 
 class Encoder(nn.Module):
-    def __init__(self, w: Weights, mask: bool = True, pool: bool = True) -> None:
+    def __init__(self, w: Weights, mask: bool = True, pool: bool = True, inverted: bool = False) -> None:
         super().__init__()
         self.words, self.mha = embedding(w["words"]), multihead(w["mha"])
         self.norm, self.ffn, self.head = layer_norm(w["norm"], 1e-6), dense(w["ffn"]), dense(w["head"])
-        self.mask, self.pool = mask, pool
+        self.mask, self.pool, self.inverted = mask, pool, inverted
 
     def forward(self, tokens: Tensor) -> Any:
         padding = tokens == 0
         x = self.words(tokens)
-        attended, _ = self.mha(x, x, x, key_padding_mask=padding if self.mask else None)
+        attended, _ = self.mha(x, x, x, key_padding_mask=(padding != self.inverted) if self.mask else None)
         x = F.relu(self.ffn(self.norm(x + attended)))
         keep = (~padding if self.pool else torch.ones_like(padding)).unsqueeze(-1).to(x.dtype)
         return self.head((x * keep).sum(1) / keep.sum(1))
@@ -45,6 +45,7 @@ CASES = [
         Encoder,
         {
             "keys_not_masked": wrong(lambda w: Encoder(w, mask=False), "mha"),
+            "keys_inverted": wrong(lambda w: Encoder(w, inverted=True), "mha"),
             "pool_not_masked": wrong(lambda w: Encoder(w, pool=False), "pool"),
         },
         loaders=("keras",),

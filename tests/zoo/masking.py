@@ -131,13 +131,16 @@ class PackedSteps(nn.Module):
 class Mean(nn.Module):
     """The mean over the words, without the padding."""
 
-    def __init__(self, w: Weights, ignore: bool = False) -> None:
+    def __init__(self, w: Weights, ignore: bool = False, counted: bool = False) -> None:
         super().__init__()
-        self.words, self.head, self.ignore = table(w["words"]), linear(w["head"]), ignore
+        self.words, self.head = table(w["words"]), linear(w["head"])
+        self.ignore, self.counted = ignore, counted
 
     def forward(self, tokens: Tensor) -> Any:
         x = self.words(tokens)
         mask = (tokens != 0).unsqueeze(-1).to(x.dtype)
+        if self.counted:
+            return self.head((x * mask).mean(1))
         return self.head(x.mean(1) if self.ignore else (x * mask).sum(1) / mask.sum(1))
 
 
@@ -194,6 +197,9 @@ CASES = [
         "mask_mean",
         mean,
         Mean,
-        {"ignored": wrong(lambda w: Mean(w, ignore=True), "pool")},
+        {
+            "ignored": wrong(lambda w: Mean(w, ignore=True), "pool"),
+            "counted": wrong(lambda w: Mean(w, counted=True), "pool"),
+        },
     ),
 ]
