@@ -12,6 +12,7 @@ from pytest_kerasdiff.diagnosis import (
     borders,
     epsilon,
     extra,
+    folded,
     joins,
     missing,
     modes,
@@ -34,11 +35,13 @@ class Detector:
         ids: Ids of the catalogue that its suspicions have.
         concerns: Whether a layer may have these faults.
         suspect: Gives what may be wrong with the layer, the likeliest first.
+        apart: It looks at the two layers of Keras where the port has folded one into the other, not at what both are.
     """
 
     ids: tuple[str, ...]
     concerns: Callable[[Case], bool]
     suspect: Callable[[Case], Iterable[Suspicion]]
+    apart: bool = False
 
 
 _OF_WEIGHTS = (
@@ -52,7 +55,7 @@ _OF_RECURRENT = (
     "merge-mode lstm-gate-order gru-gate-order lstm-bias-doubled bias-missing permute"
 )
 DETECTORS: tuple[Detector, ...] = (
-    Detector(("eps",), epsilon.concerns, epsilon.suspect),
+    Detector(("eps",), epsilon.concerns, epsilon.suspect, apart=True),
     Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("train-mode",), modes.concerns, modes.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
@@ -88,10 +91,22 @@ DETECTORS: tuple[Detector, ...] = (
 
 def suspicions(case: Case, notes: list[str]) -> Iterable[Suspicion]:
     """All that may be wrong with a layer; a detector that raises is noted, and takes no other finding away."""
+    one = case
+    try:
+        one = folded.as_one(case)
+    except Exception as error:
+        notes.append(f"{case.layer.name}: {lost(error)}")
     for detector in DETECTORS:
+        seen = case if detector.apart else one
         try:
-            if detector.concerns(case):
-                yield from detector.suspect(case)
+            if detector.concerns(seen):
+                for suspicion in detector.suspect(seen):
+                    of_two = seen.product is not None
+                    yield (
+                        dataclasses.replace(suspicion, text=f"{seen.layer.name}: {suspicion.text}")
+                        if of_two
+                        else suspicion
+                    )
         except Exception as error:
             notes.append(f"{case.layer.name}: {lost(error)}")
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from pytest_kerasdiff.change import Change, Edit
+from pytest_kerasdiff.checks import forms
+from pytest_kerasdiff.diagnosis import misfolded
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.selftest.seed import Seed, constant, edited, elements, named, of_kind
 from pytest_kerasdiff.trace import Array
@@ -101,6 +103,32 @@ def normalisations(case: Case) -> Iterator[Seed]:
         if isinstance(eps, float):
             other = 1e-5 if eps > 3e-5 else 1e-3
             yield Seed("eps", f"epsilon {other:g} for {eps:g}", edited(case, operation, Edit(arguments={"eps": other})))
+
+
+def foldings(case: Case) -> Iterator[Seed]:
+    """Normalisations that are multiplied into a kernel with other numbers."""
+    product = case.product
+    seen: set[str] = set()
+    for operation in of_kind(case, *_KERNELS) if product is not None else ():
+        kernel, bias = (constant(case, operation, name) for name in ("weight", "bias"))
+        for way in misfolded.otherwise(product) if product is not None and kernel and bias else ():
+            made = product.made(way.numbers, way.biased) if product is not None else None
+            if way.cause in seen or product is None or kernel is None or bias is None or made is None:
+                continue
+            form = forms.kernel_of(product.kernel, product.weights[product.kernel], case.layer.class_name)
+            torch = form.as_torch(made[product.kernel]) if form is not None else made[product.kernel]
+            sound = np.isfinite(torch).all() and np.isfinite(made["bias"]).all()
+            if sound and torch.squeeze().shape == kernel[1].squeeze().shape and made["bias"].size == bias[1].size:
+                arrays = {kernel[0]: torch.reshape(kernel[1].shape), bias[0]: made["bias"].reshape(bias[1].shape)}
+                change = Change(constants={n: np.asarray(a, np.float32) for n, a in arrays.items()})
+                if any(_are_apart(a, case.trace.constants[n].array) for n, a in change.constants.items()):
+                    seen.add(way.cause)
+                    yield Seed(way.cause, f"the kernel {way.words}", change)
+
+
+def _are_apart(array: Array, other: Array) -> bool:
+    """Whether arrays differ by more than rounding."""
+    return not np.allclose(array, other, 1e-5, 1e-5 * float(np.abs(other).max()))
 
 
 def recurrent(case: Case) -> Iterator[Seed]:
