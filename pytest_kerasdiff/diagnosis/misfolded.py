@@ -13,7 +13,6 @@ from pytest_kerasdiff.align.products import Floats, Numbers, Product
 from pytest_kerasdiff.checks import epsilons, weights
 from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.held import Found, Held, held
-from pytest_kerasdiff.checks.transformations import distance
 from pytest_kerasdiff.diagnosis import folded
 from pytest_kerasdiff.diagnosis.case import Case
 
@@ -50,9 +49,7 @@ def explain(case: Case, found: Sequence[Found]) -> Sequence[Found]:
     solved = [one.value for one in epsilons.solve(two)]
     for way in otherwise(case.product, folded.others_of(case, case.product), solved):
         made = case.product.made(way.numbers, way.biased)
-        if made is None or not all(np.isfinite(array).all() for array in made.values()):
-            continue
-        if all(_is_held(case, name, array, constants) for name, array in made.items()):
+        if made is not None and all(_is_held(case, name, array, constants) for name, array in made.items()):
             names = " and ".join(one.name for one in lost)
             words = f"{names}: {way.words}; compute them with Keras's numbers"
             named = {one.name: Found(way.cause, words if one is lost[0] else "", name=one.name) for one in lost}
@@ -75,9 +72,17 @@ def _is_held(case: Case, name: str, made: Floats, constants: Sequence[Held]) -> 
             continue
         for form, _ in weights.forms_of(name, made, case.subject, holder, class_name):
             fits = holder.array.squeeze().shape == form.squeeze().shape
-            if fits and distance(holder.array.reshape(form.shape), form).max() <= _SAME * np.abs(form).max():
+            if fits and _alike(np.asarray(holder.array.reshape(form.shape), np.float64), np.asarray(form, np.float64)):
                 return True
     return False
+
+
+def _alike(port: Floats, form: Floats) -> bool:
+    """Whether two arrays are equal to rounding; a root of what is negative is there on both sides."""
+    known = np.isfinite(form)
+    if not known.any() or not np.array_equal(known, np.isfinite(port)):
+        return False
+    return bool(np.abs(port - form)[known].max() <= _SAME * np.abs(form[known]).max())
 
 
 def otherwise(product: Product, others: Iterable[Product] = (), more: Iterable[float] = ()) -> Iterator[Otherwise]:
