@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,9 +36,10 @@ def find(sides: Sides, known: set[int]) -> list[Anchor]:
             if norm.outputs[0] in known or _is_claimed(sides, value, node):
                 continue
             steps = [i for i in held if not _has_norm(torch, i, inward)]
-            found = {i: _evidence(sides, value, (node, norm, inward), held[i]) for i in steps}
+            much = _evidence(sides, value, (node, norm, inward))
+            found = {i: much(held[i]) for i in steps}
             best = max(found.values(), default=0)
-            matches = [i for i, much in found.items() if much == best]
+            matches = [i for i, evidence in found.items() if evidence == best]
             if best and len(matches) == 1:
                 step = torch.nodes[matches[0]]
                 first, last = (norm.outputs[0], value) if inward else (value, norm.outputs[0])
@@ -100,25 +101,26 @@ def _is_claimed(sides: Sides, value: int, node: Node) -> bool:
     return any(key in claimed for claimed in sides.claims.of_operation)
 
 
-def _evidence(sides: Sides, value: int, pair: Pair, constants: Sequence[ConstantData]) -> int:
-    """How much says that an operation is both layers: its kernel counts for more than its bias."""
+def _evidence(sides: Sides, value: int, pair: Pair) -> Callable[[Sequence[ConstantData]], int]:
+    """How much says that an operation with some constants is both layers: a kernel counts for more than a bias."""
     node, norm, inward = pair
     layers, owner = sides.reference.layers, sides.reference.layers[node.owner].weight_owner
     kernel = by_content.canonical(node.kind, node.variant, sides.reference.weights[owner, sides.weights[value][0]])
     # Kernels of transposed convolutions have their input channels first, others last, depthwise ones no others.
     swapped = node.variant == "transpose" if not inward else node.variant == ""
-    alike = [c.array for c in constants if c.array.size == kernel.size and c.array.ndim > 1]
-    if not alike:
-        return 0
-    scaled = any(_is_scaled(array, kernel, swapped) for array in alike)
     chain = (layers[norm.owner], layers[node.owner]) if inward else (layers[node.owner], layers[norm.owner])
     product = products.of(sides.reference, *chain)
     made = product.made() if product is not None else None
-    if product is None or made is None:
-        return 2 * scaled
-    moved = scaled or any(_is_reordered(array, made[product.kernel]) for array in alike)
-    vectors = [c.array for c in constants if c.array.ndim == 1]
-    return 2 * moved + any(_equals(array, made["bias"]) for array in vectors)
+
+    def much(constants: Sequence[ConstantData]) -> int:
+        alike = [c.array for c in constants if c.array.size == kernel.size and c.array.ndim > 1]
+        found = any(_is_scaled(array, kernel, swapped) for array in alike)
+        if product is None or made is None or not alike:
+            return 2 * found
+        found = found or any(_is_reordered(array, made[product.kernel]) for array in alike)
+        return 2 * found + any(_equals(c.array, made["bias"]) for c in constants if c.array.ndim == 1)
+
+    return much
 
 
 def _equals(array: Array, other: products.Floats) -> bool:

@@ -88,18 +88,21 @@ class Product:
         channels = own.shape[-2] * own.shape[-1] if depthwise and not self.inward else own.shape[last]
         if numbers.variance.size != channels:
             return None
-        factor = numbers.scale.reshape(own.shape[-2:] if depthwise and not self.inward else (-1, 1)[:-last])
-        made[self.kernel] = own * factor
-        bias = (
-            next((array for name, array in made.items() if name.rpartition("/")[2] == "bias"), None) if biased else None
-        )
-        if self.inward:
-            through = own * numbers.shift[:, None]
-            added = through.reshape(-1, *own.shape[-2:]).sum(0)
-            added = added.ravel() if depthwise else added.sum(0)
-            made["bias"] = added if bias is None else added + bias
-        else:
-            made["bias"] = numbers.shift if bias is None else numbers.shift + bias * numbers.scale
+        with np.errstate(all="ignore"):  # numbers that have no root
+            factor = numbers.scale.reshape(own.shape[-2:] if depthwise and not self.inward else (-1, 1)[:-last])
+            made[self.kernel] = own * factor
+            bias = (
+                next((array for name, array in made.items() if name.rpartition("/")[2] == "bias"), None)
+                if biased
+                else None
+            )
+            if self.inward:
+                through = own * numbers.shift[:, None]
+                added = through.reshape(-1, *own.shape[-2:]).sum(0)
+                added = added.ravel() if depthwise else added.sum(0)
+                made["bias"] = added if bias is None else added + bias
+            else:
+                made["bias"] = numbers.shift if bias is None else numbers.shift + bias * numbers.scale
         return made
 
 

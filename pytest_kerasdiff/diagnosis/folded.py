@@ -52,16 +52,28 @@ def as_one(case: Case) -> Case:
     first, last = (product.norm, product.layer) if product.inward else (product.layer, product.norm)
     weights = {name: _settled(array) for name, array in made.items()}
     sizes = {array.size for array in made.values()}
-    exact = {
-        (two.name, name): array
-        for two in others_of(case, product)
-        for name, array in (two.made() or {}).items()
-        if array.size in sizes
+    forms = [_as_torch(product, name, made[name], weights[name]) for name in made]
+    held = {
+        n: c.array for n, c in case.subject.constants.items() if c.array.dtype.kind == "f" and c.array.size in sizes
     }
-    others = {key: _settled(array) for key, array in exact.items()}
-    several = [*((n, made[n], weights[n]) for n in made), *((key[1], exact[key], others[key]) for key in exact)]
-    forms = [_as_torch(product, *one) for one in several]
-    owners = {product.layer.weight_owner, product.norm.weight_owner}
+    others: dict[tuple[str, str], Array] = {}
+    port = dict(case.subject.port)
+    if any(snapped(array, forms) is None for array in held.values()):  # it holds what is not its own
+        exact = {
+            (two.name, name): array
+            for two in others_of(case, product)
+            for name, array in (two.made() or {}).items()
+            if array.size in sizes
+        }
+        others = {key: _settled(array) for key, array in exact.items()}
+        forms += [_as_torch(product, key[1], array, others[key]) for key, array in exact.items()]
+        others |= _unfolded(case)
+        port |= {n: found for n, a in port.items() if a.size in sizes and (found := snapped(a, forms)) is not None}
+    constants = {
+        n: dataclasses.replace(case.subject.constants[n], array=found)
+        for n, array in held.items()
+        if (found := snapped(array, forms)) is not None
+    }
     layer = Layer(
         product.name,
         product.layer.class_name,
@@ -74,12 +86,12 @@ def as_one(case: Case) -> Case:
         case.subject,
         layer=layer,
         weights=weights,
-        constants={n: dataclasses.replace(c, array=snapped(c.array, forms)) for n, c in case.subject.constants.items()},
+        constants={**case.subject.constants, **constants},
         folded=False,
         partner=None,
         taken=[case.reference.shapes[v] for v in layer.inputs],
-        others={**{key: a for key, a in case.reference.weights.items() if key[0] not in owners}, **others},
-        port={n: snapped(a, forms) if a.size in sizes else a for n, a in case.subject.port.items()},
+        others=others,
+        port=port,
         feeders=list(checks.feeders(case.reference, first)),
         sources=[case.alignment.torch_value(v) for v in layer.inputs],
     )
@@ -103,6 +115,14 @@ def others_of(case: Case, product: Product) -> Iterator[Product]:
             yield two
 
 
+def _unfolded(case: Case) -> dict[tuple[str, str], Array]:
+    """The weights of the layers that the port has as they are."""
+    two = {*case.alignment.folded, *case.alignment.folded.values()}
+    layers = [layer for position, layer in enumerate(case.reference.layers) if position not in two]
+    keys = ((layer.weight_owner, name) for layer in layers for name in layer.weights)
+    return {key: case.reference.weights[key] for key in keys}
+
+
 def _as_torch(product: Product, name: str, exact: Floats, settled: Array) -> Form:
     kernel = kernel_of(name, settled, inside(product.layer.class_name, product.layer.config)[0])
     if kernel is None:
@@ -110,10 +130,11 @@ def _as_torch(product: Product, name: str, exact: Floats, settled: Array) -> For
     return Form(np.asarray(kernel.as_torch(exact), np.float64), kernel.as_torch(settled))
 
 
-def snapped(port: Array, forms: Sequence[Form]) -> Array:
+def snapped(port: Array, forms: Sequence[Form]) -> Array | None:
     """What the port holds, with the elements of a form in the place of those that are these to rounding.
 
     In the order of their size, which finds a kernel in another order of axes; else where most are in their places.
+    None where the port holds none of the forms.
     """
     alike = [form for form in forms if form.exact.size == port.size and port.size > 1 and port.dtype.kind == "f"]
     flat = np.asarray(port, np.float64).ravel()
@@ -124,7 +145,7 @@ def snapped(port: Array, forms: Sequence[Form]) -> Array:
         for way in (form, Form(form.exact.T, form.settled.T)) if form.exact.ndim == 2 else (form,):
             if (found := _in_place(port, flat, way)) is not None:
                 return found.astype(np.float32).reshape(port.shape)
-    return port
+    return None
 
 
 def _in_place(port: Array, flat: Floats, form: Form) -> Array | None:
