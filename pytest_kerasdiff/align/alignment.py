@@ -270,9 +270,10 @@ def _absorb_paddings(result: Alignment, reference: ReferenceTrace, candidate: Ca
     """A padding layer without an operation is computed with its consumers, if theirs pad where their layers do not."""
 
     def pads(position: int) -> bool:
-        if position not in result.main or reference.layers[position].config.get("padding") != "valid":
+        main = result.main.get(result.folded.get(position, position))
+        if main is None or reference.layers[position].config.get("padding") != "valid":
             return False
-        padding = candidate.operations[result.main[position]].arguments.get("padding")
+        padding = candidate.operations[main].arguments.get("padding")
         return padding not in ("valid", None) and (isinstance(padding, str) or bool(np.any(padding)))
 
     for position, layer in enumerate(reference.layers):
@@ -281,7 +282,7 @@ def _absorb_paddings(result: Alignment, reference: ReferenceTrace, candidate: Ca
         absorbed = bool(consumers) and all(map(pads, consumers)) and value not in reference.outputs
         if layer.class_name.startswith("ZeroPadding") and value in result.passes_on and absorbed:
             del result.passes_on[value]
-            result.computed_with[position] = consumers[0]
+            result.computed_with[position] = result.folded.get(consumers[0], consumers[0])
 
 
 def _method(walk: Walk, chain: list[int]) -> str:

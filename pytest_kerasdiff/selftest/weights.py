@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -106,24 +106,34 @@ def normalisations(case: Case) -> Iterator[Seed]:
 
 
 def foldings(case: Case) -> Iterator[Seed]:
-    """Normalisations that are multiplied into a kernel with other numbers."""
-    product = case.product
-    seen: set[str] = set()
-    for operation in of_kind(case, *_KERNELS) if product is not None else ():
+    """Normalisations that are multiplied into a kernel with other numbers; one of each id."""
+    product, seen = case.product, set[str]()
+    if product is None:
+        return
+    form = forms.kernel_of(product.kernel, product.weights[product.kernel], case.layer.class_name)
+    for operation in of_kind(case, *_KERNELS):
         kernel, bias = (constant(case, operation, name) for name in ("weight", "bias"))
-        for way in misfolded.otherwise(product) if product is not None and kernel and bias else ():
-            made = product.made(way.numbers, way.biased) if product is not None else None
-            if way.cause in seen or product is None or kernel is None or bias is None or made is None:
+        for way in misfolded.otherwise(product) if form is not None and kernel is not None and bias is not None else ():
+            made = product.made(way.numbers, way.biased)
+            if made is None or form is None or kernel is None or bias is None or way.cause in seen:
                 continue
-            form = forms.kernel_of(product.kernel, product.weights[product.kernel], case.layer.class_name)
-            torch = form.as_torch(made[product.kernel]) if form is not None else made[product.kernel]
-            sound = np.isfinite(torch).all() and np.isfinite(made["bias"]).all()
-            if sound and torch.squeeze().shape == kernel[1].squeeze().shape and made["bias"].size == bias[1].size:
-                arrays = {kernel[0]: torch.reshape(kernel[1].shape), bias[0]: made["bias"].reshape(bias[1].shape)}
-                change = Change(constants={n: np.asarray(a, np.float32) for n, a in arrays.items()})
-                if any(_are_apart(a, case.trace.constants[n].array) for n, a in change.constants.items()):
-                    seen.add(way.cause)
-                    yield Seed(way.cause, f"the kernel {way.words}", change)
+            arrays = {kernel[0]: form.as_torch(made[product.kernel]), bias[0]: made["bias"]}
+            change = _of_one_size(case, arrays)
+            if change is not None:
+                seen.add(way.cause)
+                yield Seed(way.cause, f"the kernel {way.words}", change)
+
+
+def _of_one_size(case: Case, arrays: Mapping[int, Array]) -> Change | None:
+    """Other elements for constants; None where they do not fit, are no numbers, or are the same."""
+    shaped, apart = {}, False
+    for number, array in arrays.items():
+        own = case.trace.constants[number].array
+        if array.squeeze().shape != own.squeeze().shape or not np.isfinite(np.asarray(array, np.float64)).all():
+            return None
+        shaped[number] = np.asarray(array.reshape(own.shape), np.float32)
+        apart = apart or _are_apart(shaped[number], own)
+    return Change(constants=shaped) if apart else None
 
 
 def _are_apart(array: Array, other: Array) -> bool:

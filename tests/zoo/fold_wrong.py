@@ -61,6 +61,14 @@ def fold(
     return moved * scale.reshape(-1, *[1] * (moved.ndim - 1)), beta + (bias - mean) * scale
 
 
+def padded(k: Any) -> Any:
+    x = inputs = k.Input((10, 12, 3))
+    x = k.layers.Conv2D(8, 3, name="stem")(k.layers.ZeroPadding2D(2, name="pad")(x))
+    x = k.layers.ReLU(name="relu")(k.layers.BatchNormalization(name="stem_bn")(x))
+    x = k.layers.GlobalAveragePooling2D(name="gap")(x)
+    return k.Model(inputs, k.layers.Dense(3, name="head")(x))
+
+
 class Folded(nn.Module):
     """Folded layers by name; ``done`` is what a port does with a kernel after folding, ``taken`` with what it takes."""
 
@@ -108,6 +116,13 @@ class Block(Folded):
         shift = self.config.get("shift", 0)
         x = F.relu(y + self.conv(x[:, :, shift:, shift:], "short", stride=2))
         return self.head(x.mean((2, 3)))
+
+
+class Padded(Folded):
+    layers = ("stem",)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(F.relu(self.conv(x, "stem", padding=2)).mean((2, 3)))
 
 
 class Mobile(Folded):
@@ -194,6 +209,16 @@ def swapped(w: Weights, port: type[Folded], layer: str, other: str) -> nn.Module
 
 
 CASES = [
+    Case(
+        "fold_padded",
+        padded,
+        Padded,
+        {
+            "padding": wrong(lambda w: Padded(w, stem={"padding": 1}), "stem_bn"),
+            **kernels(Padded, "stem", rows=lambda k: k.transpose(2, 3)),
+        },
+        declared=frozenset({"pad", "stem"}),
+    ),
     Case(
         "fold_block",
         block,

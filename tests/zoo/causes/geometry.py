@@ -170,4 +170,5 @@ CAUSES: dict[str, str] = {
     "fold_block:bgr": "input-channels",
     "fold_mobile:symmetric": "same-padding",
     "fold_mobile:dilation": "dilation",
+    "fold_padded:padding": "zero-padding-layer",
 }

@@ -169,4 +169,5 @@ CAUSES: dict[str, str] = {
     "fold_mobile:in_out": "conv-kernel-layout",
     "fold_after:bias_lost": "bias-missing",
     "fold_before:offset": "bias-missing",
+    "fold_padded:rows": "conv-kernel-layout",
 }
