@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pytest_kerasdiff.align import anchors as known
-from pytest_kerasdiff.align import fused
+from pytest_kerasdiff.align import folded, fused
 from pytest_kerasdiff.align.anchors import Anchor
 from pytest_kerasdiff.align.graph import Graph
 from pytest_kerasdiff.align.operations import torch_graph
@@ -105,7 +105,7 @@ def align(
     said = {value for anchor in stated for value in (anchor.last, anchor.value)}
     sides = known.Sides(reference, candidate, keras, torch, prim_weights, Claims(reference, candidate))
     found = known.from_weights(sides)
-    together = fused.find(sides, {a.last for a in found})
+    together = fused.find(sides, {a.last for a in found if not folded.is_offset(a, sides)})
     inside = {value for anchor in together for value in (*anchor.together, anchor.last)}
     found = [*(a for a in found if a.last not in inside), *together]
     found += known.recurrent_by_place(sides, found)
@@ -129,6 +129,7 @@ def align(
         if anchor.last not in walk.pairs:  # nothing that was found takes its output
             walk.commit(anchor.last, anchor.value, anchor.method)
     result = _result(reference, keras, torch, chains, walk, all_anchors, outputs)
+    folded.join_alike(result, sides)
     _absorb_paddings(result, reference, candidate)
     return result
 
@@ -270,12 +271,10 @@ def _absorb_paddings(result: Alignment, reference: ReferenceTrace, candidate: Ca
     """A padding layer without an operation is computed with its consumers, if theirs pad where their layers do not."""
 
     def pads(position: int) -> bool:
-        at = result.main.get(
-            result.computed_with.get(position, position)
-        )  # a folded layer's operation is its partner's
-        if at is None or reference.layers[position].config.get("padding") != "valid":
+        main = result.main.get(result.computed_with.get(position, position))
+        if main is None or reference.layers[position].config.get("padding") != "valid":
             return False
-        padding = candidate.operations[at].arguments.get("padding")
+        padding = candidate.operations[main].arguments.get("padding")
         return padding not in ("valid", None) and (isinstance(padding, str) or bool(np.any(padding)))
 
     for position, layer in enumerate(reference.layers):

@@ -173,7 +173,7 @@ def subject_of(
         trace.parameters,
         _folded_with(reference, alignment, position),
         [reference.layers[p] for p, other in alignment.computed_with.items() if other == position],
-        list(_feeders(reference, layer)),
+        list(feeders(reference, layer)),
         [alignment.torch_value(v) for v in layer.inputs],
         trace.shapes,
         list(_leads(trace, alignment, steps)),
@@ -191,7 +191,7 @@ def _folded_with(reference: ReferenceTrace, alignment: Alignment, position: int)
     return next((reference.layers[other] for own, other in pairs if own == position), None)
 
 
-def _feeders(reference: ReferenceTrace, layer: Layer) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+def feeders(reference: ReferenceTrace, layer: Layer) -> Iterator[tuple[Layer, tuple[int, ...]]]:
     """Layers that give what a layer takes, each with the shape of what itself takes first."""
     for value in layer.inputs:
         for other in reference.layers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -173,7 +173,7 @@ def likeness(first: Array, second: Array) -> float:
 
 def rounded(wanted: Array, port: Array) -> str:
     """The 16-bit format that an array is a float32 one's rounding to; empty where it is none."""
-    for kind, through in (("float16", _through_float16), ("bfloat16", _through_bfloat16)):
+    for kind, through in SIXTEEN_BITS.items():
         if np.array_equal(port, through(wanted)):
             return kind
     return ""
@@ -189,6 +189,10 @@ def _through_bfloat16(array: Array) -> Array:
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     cut = (bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)
     return cut.astype(np.uint32).view(np.float32)
+
+
+SIXTEEN_BITS: Mapping[str, Callable[[Array], Array]] = {"float16": _through_float16, "bfloat16": _through_bfloat16}
+"""16-bit formats, and what makes float32 elements of such."""
 
 
 def constant_of(array: Array) -> float | None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from pytest_kerasdiff.align.alignment import Alignment
+from pytest_kerasdiff.align.products import Product
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.checks.subject import CheckResult, Subject
 from pytest_kerasdiff.judge import Judge, LayerVerdict
@@ -71,6 +72,7 @@ class Case:
         judge: Alignment, layouts and verdicts; runs layers alone.
         reference: The Keras side.
         failed: The layer's checks that failed.
+        product: The two layers of Keras that the layer at hand is, where one is folded into the other.
     """
 
     position: int
@@ -78,11 +80,12 @@ class Case:
     judge: Judge
     reference: ReferenceTrace
     failed: Sequence[CheckResult] = ()
+    product: Product | None = None
 
     @property
     def layer(self) -> Layer:
-        """The Keras layer."""
-        return self.reference.layers[self.position]
+        """The Keras layer; where two are folded into one, that one."""
+        return self.subject.layer
 
     @property
     def verdict(self) -> LayerVerdict:

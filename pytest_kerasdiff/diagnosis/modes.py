@@ -58,9 +58,7 @@ def _awake(case: Case, step: int, operation: Operation) -> Suspicion:
 
 
 def _statistics(case: Case, step: int, operation: Operation) -> Iterator[Suspicion]:
-    weights = {
-        name.rpartition("/")[2]: case.reference.weights[case.layer.weight_owner, name] for name in case.layer.weights
-    }
+    weights = {name.rpartition("/")[2]: array for name, array in case.subject.weights.items()}
     mean, variance = weights.get("moving_mean"), weights.get("moving_variance")
     if mean is None or variance is None:
         return

@@ -13,6 +13,7 @@ from pytest_kerasdiff.diagnosis import (
     borders,
     epsilon,
     extra,
+    folded,
     joins,
     means,
     missing,
@@ -36,11 +37,13 @@ class Detector:
         ids: Ids of the catalogue that its suspicions have.
         concerns: Whether a layer may have these faults.
         suspect: Gives what may be wrong with the layer, the likeliest first.
+        apart: It looks at the two layers of Keras where the port has folded one into the other, not at what both are.
     """
 
     ids: tuple[str, ...]
     concerns: Callable[[Case], bool]
     suspect: Callable[[Case], Iterable[Suspicion]]
+    apart: bool = False
 
 
 _OF_WEIGHTS = (
@@ -57,7 +60,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("rescaling", "input-scale", "input-channels"), scaling.concerns, scaling.suspect),
     Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
     Detector(("attention", "weights-swapped"), attention.concerns, attention.suspect),
-    Detector(("eps",), epsilon.concerns, epsilon.suspect),
+    Detector(("eps",), epsilon.concerns, epsilon.suspect, apart=True),
     Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("extra-layer",), extra.is_unseen, extra.unseen),
     Detector(("train-mode",), modes.concerns, modes.suspect),
@@ -93,10 +96,22 @@ DETECTORS: tuple[Detector, ...] = (
 
 def suspicions(case: Case, notes: list[str]) -> Iterable[Suspicion]:
     """All that may be wrong with a layer; a detector that raises is noted, and takes no other finding away."""
+    one = case
+    try:
+        one = folded.as_one(case)
+    except Exception as error:
+        notes.append(f"{case.layer.name}: {lost(error)}")
     for detector in DETECTORS:
+        seen = case if detector.apart else one
         try:
-            if detector.concerns(case):
-                yield from detector.suspect(case)
+            if detector.concerns(seen):
+                for suspicion in detector.suspect(seen):
+                    of_two = seen.product is not None
+                    yield (
+                        dataclasses.replace(suspicion, text=f"{seen.layer.name}: {suspicion.text}")
+                        if of_two
+                        else suspicion
+                    )
         except Exception as error:
             notes.append(f"{case.layer.name}: {lost(error)}")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pytest_kerasdiff.change import Change, combined
 from pytest_kerasdiff.checks import weights
 from pytest_kerasdiff.checks.held import Found
-from pytest_kerasdiff.diagnosis import seats
+from pytest_kerasdiff.diagnosis import misfolded, seats
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.placed import Seat
 
@@ -23,16 +23,18 @@ def concerns(case: Case) -> bool:
 
 def suspect(case: Case) -> Iterator[Suspicion]:
     """One cause for all weights of the layer that have the same fault."""
-    found = [one for one in weights.compared(case.subject) if one.cause and weights.fails(one, case.subject)]
+    compared = misfolded.explain(case, weights.compared(case.subject))
+    found = [one for one in compared if one.cause and weights.fails(one, case.subject)]
     places = seats.seats(case, list(dict.fromkeys(one.name for one in found)))
     groups: dict[str, list[Found]] = {}
     for one in found:
         groups.setdefault(one.cause, []).append(one)
     for cause, own in groups.items():
         several = [places.get(name, []) for name in dict.fromkeys(one.name for one in own)]
-        words, remedies = zip(*(_told(one.words) for one in own), strict=True)
+        words, remedies = zip(*(_told(one.words) for one in own if one.words), strict=True)
         ways = list(_ways(several))
         patch = "; ".join(placed[0].patch for placed in several if placed) or "; ".join(filter(None, remedies))
+        patch += f"; {misfolded.formula(case.product)}" if case.product is not None else ""
         sure = any(one.fails == "always" for one in own)
         yield Suspicion(cause, "; ".join(words), patch, ways, sure=sure)
 

@@ -12,7 +12,7 @@ from pytest_kerasdiff.change import Change, combined
 from pytest_kerasdiff.checklist import MODEL, SELFTEST
 from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.subject import CheckResult
-from pytest_kerasdiff.diagnosis import diagnose, entrance
+from pytest_kerasdiff.diagnosis import diagnose, entrance, folded
 from pytest_kerasdiff.diagnosis.case import Case, Way
 from pytest_kerasdiff.diagnosis.trial import measure
 from pytest_kerasdiff.errors import RunError
@@ -30,6 +30,7 @@ _SEEDERS: tuple[Callable[[Case], Iterator[Seed]], ...] = (
     weights.other_layers,
     weights.biases,
     weights.normalisations,
+    weights.foldings,
     weights.recurrent,
     weights.tables,
     hyper.paddings,
@@ -149,7 +150,7 @@ def seeds(reference: ReferenceTrace, judge: Judge) -> Iterator[Part]:
     for position in range(len(reference.layers)):
         result = judge.verdicts[position]
         subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, result)
-        case = Case(position, subject, judge, reference)
+        case = folded.as_one(Case(position, subject, judge, reference))
         if result.status == "pass":
             for seeder in _SEEDERS:
                 yield from ((position, seed) for seed in seeder(case))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from pytest_kerasdiff.change import Change, Edit
+from pytest_kerasdiff.checks import forms
+from pytest_kerasdiff.diagnosis import misfolded
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.selftest.seed import Seed, constant, edited, elements, named, of_kind
 from pytest_kerasdiff.trace import Array
@@ -103,6 +105,42 @@ def normalisations(case: Case) -> Iterator[Seed]:
         if isinstance(eps, float):
             other = 1e-5 if eps > 3e-5 else 1e-3
             yield Seed("eps", f"epsilon {other:g} for {eps:g}", edited(case, operation, Edit(arguments={"eps": other})))
+
+
+def foldings(case: Case) -> Iterator[Seed]:
+    """Normalisations that are multiplied into a kernel with other numbers; one of each id."""
+    product, seen = case.product, set[str]()
+    if product is None:
+        return
+    form = forms.kernel_of(product.kernel, product.weights[product.kernel], case.layer.class_name)
+    for operation in of_kind(case, *_KERNELS):
+        kernel, bias = (constant(case, operation, name) for name in ("weight", "bias"))
+        for way in misfolded.otherwise(product) if form is not None and kernel is not None and bias is not None else ():
+            made = product.made(way.numbers, way.biased)
+            if made is None or form is None or kernel is None or bias is None or way.cause in seen:
+                continue
+            arrays = {kernel[0]: form.as_torch(made[product.kernel]), bias[0]: made["bias"]}
+            change = _of_one_size(case, arrays)
+            if change is not None:
+                seen.add(way.cause)
+                yield Seed(way.cause, f"the kernel {way.words}", change)
+
+
+def _of_one_size(case: Case, arrays: Mapping[int, Array]) -> Change | None:
+    """Other elements for constants; None where they do not fit, are no numbers, or are the same."""
+    shaped, apart = {}, False
+    for number, array in arrays.items():
+        own = case.trace.constants[number].array
+        if array.squeeze().shape != own.squeeze().shape or not np.isfinite(np.asarray(array, np.float64)).all():
+            return None
+        shaped[number] = np.asarray(array.reshape(own.shape), np.float32)
+        apart = apart or _are_apart(shaped[number], own)
+    return Change(constants=shaped) if apart else None
+
+
+def _are_apart(array: Array, other: Array) -> bool:
+    """Whether arrays differ by more than rounding."""
+    return not np.allclose(array, other, 1e-5, 1e-5 * float(np.abs(other).max()))
 
 
 def recurrent(case: Case) -> Iterator[Seed]:

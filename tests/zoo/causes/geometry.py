@@ -163,4 +163,12 @@ CAUSES: dict[str, str] = {
     "positions_learned:twice": "merge-mode",
     "subtract:exchanged": "merge-mode",
     "subtract:add": "merge-mode",
+    "fold_block:symmetric": "same-padding",
+    "fold_block:pad_before": "same-padding",
+    "fold_block:stride": "stride",
+    "fold_block:other_pixels": "stride",
+    "fold_block:bgr": "input-channels",
+    "fold_mobile:symmetric": "same-padding",
+    "fold_mobile:dilation": "dilation",
+    "fold_padded:padding": "zero-padding-layer",
 }
