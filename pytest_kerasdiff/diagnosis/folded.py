@@ -152,13 +152,11 @@ def _in_place(port: Array, flat: Floats, form: Form) -> Array | None:
     if port.squeeze().shape != form.exact.squeeze().shape:
         return None
     want, settled = form.exact.ravel(), form.settled.ravel()
-    near = np.abs(flat - want) <= _tolerance(form.exact).ravel()
-    if near.mean() >= _MOSTLY:
-        return np.where(near, settled, flat)
     kind = rounded(port, port)
     if kind and bool(np.all(np.abs(flat - want) <= _HALF[kind] * np.abs(want) + _SMALLEST)):
         return SIXTEEN_BITS[kind](settled)  # where the port's is another, it is on the edge between two numbers
-    return None
+    near = np.abs(flat - want) <= _tolerance(form.exact).ravel()
+    return np.where(near, settled, flat) if near.mean() >= _MOSTLY else None
 
 
 def _in_any_order(flat: Floats, form: Form) -> Array | None:
