@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_kerasdiff import curves
+from pytest_kerasdiff.align.graph import Node
 from pytest_kerasdiff.align.kinds import activation_of
 from pytest_kerasdiff.change import Change, Edit, Step
 from pytest_kerasdiff.checks import settings
@@ -32,15 +33,12 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     source = case.alignment.inside.get(node.operands[0], case.alignment.torch_value(node.operands[0]))
     if source is None or source == value or not case.alignment.torch.is_ancestor(source, value):
         return
-    source = _behind_moves(case, source, value)
+    place, source = _between_moves(case, source, value)
     taken = node.operands[0] if node.operands[0] in case.reference.shapes else case.layer.outputs[0]
     piece = pieces.activation(case, case.layer, taken, source)
     cause, words, stated = _named(case)
-    if not cause:
+    if not cause or piece is None:
         return
-    if piece is None:
-        return
-    place = case.alignment.torch.producer[value]
     edit = Edit(instead=Step("alias", {"self": Value(source)}), after=piece.chain)
     change = Change(edits={place: edit})
     operation = case.trace.operations[place]
@@ -49,16 +47,25 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated)
 
 
-def _behind_moves(case: Case, source: int, value: int) -> int:
-    """What the port's function takes, where only movements lie between it and what Keras's takes."""
-    node = case.alignment.torch.node(value)
+def _between_moves(case: Case, source: int, value: int) -> tuple[int, int]:
+    """The operation that gives the port's function, and what it takes: what is moved before and after it stays."""
+    torch = case.alignment.torch
+    last = value
+    while (node := torch.node(last)) is not None and _only_moves(node) and node.operands[0] != source:
+        last = node.operands[0]
+    node = torch.node(last)
     begins = at = node.operands[0] if node is not None and len(node.operands) == 1 else source
     while at != source:
-        node = case.alignment.torch.node(at)
-        if node is None or node.kind not in ("move", "identity") or len(node.operands) != 1:
-            return source
+        node = torch.node(at)
+        if node is None or not _only_moves(node):
+            begins = source
+            break
         at = node.operands[0]
-    return begins
+    return torch.producer[last], begins
+
+
+def _only_moves(node: Node) -> bool:
+    return node.kind in ("move", "identity") and len(node.operands) == 1
 
 
 def _named(case: Case) -> tuple[str, str, bool]:

@@ -27,8 +27,11 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     found = [one for one in compared if one.cause and weights.fails(one, case.subject)]
     places = seats.seats(case, list(dict.fromkeys(one.name for one in found)))
     groups: dict[str, list[Found]] = {}
+    shifted = next((one.cause for one in found if one.cause in ("bn-scale-center", "bn-slots-exchanged")), "")
     for one in found:
-        groups.setdefault(one.cause, []).append(one)
+        # Where slots are exchanged, one of them may hold what the layer has no more: it is no fault of its own.
+        alone = not shifted or one.cause not in ("weights-not-loaded", "weights-differ")
+        groups.setdefault(one.cause if alone else shifted, []).append(one)
     for cause, own in groups.items():
         several = [places.get(name, []) for name in dict.fromkeys(one.name for one in own)]
         words, remedies = zip(*(_told(one.words) for one in own if one.words), strict=True)
