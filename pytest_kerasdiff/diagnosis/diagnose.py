@@ -14,6 +14,7 @@ from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.diagnosis import noise, order, pattern, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.entrance import Entrance
+from pytest_kerasdiff.diagnosis.missing import is_missing
 from pytest_kerasdiff.diagnosis.trial import Bench, Budget, Repair, measure
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
@@ -166,7 +167,7 @@ def _layer(case: Case, budget: Budget, notes: list[str]) -> tuple[list[Cause], l
     all_of_them += [
         Suspicion(check.cause, *_told(check.message))
         for check in case.failed
-        if check.cause not in {*named, "internal"}
+        if check.cause not in {*named, "internal"} and not (is_missing(case) and check.check == "weights")
     ]
     bench = Bench(case, budget)
     repair, ties = _search(all_of_them, bench)

@@ -14,6 +14,7 @@ from pytest_kerasdiff.diagnosis import (
     epsilon,
     extra,
     folded,
+    groups,
     joins,
     means,
     missing,
@@ -64,6 +65,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("extra-layer",), extra.is_unseen, extra.unseen),
     Detector(("train-mode",), modes.concerns, modes.suspect),
+    Detector(("groups",), groups.concerns, groups.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
     Detector(
         ("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),

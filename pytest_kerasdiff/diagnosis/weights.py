@@ -18,7 +18,9 @@ _MOST = 12
 
 def concerns(case: Case) -> bool:
     """Whether the layer may have weights that its torch operations hold as they are."""
-    return weights.concerns(case.layer.class_name, case.layer.config) and not case.subject.folded
+    return weights.concerns(case.layer.class_name, case.layer.config) and not (
+        case.subject.folded or case.layer.outputs[0] in case.alignment.passes_on
+    )
 
 
 def suspect(case: Case) -> Iterator[Suspicion]:
