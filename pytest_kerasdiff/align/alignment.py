@@ -111,7 +111,7 @@ def align(
     found += known.recurrent_by_place(sides, found)
     by_weights = [a for a in found if a.last not in said and a.value not in said]
     walk.hints = {a.last: a.value for a in by_weights}
-    by_weights = known.consistent(by_weights, keras, torch)
+    by_weights = known.consistent(known.before_outputs(by_weights, outputs, sides), keras, torch)
     all_anchors = sorted([*stated, *by_weights], key=lambda a: keras.order(a.last))
     for anchor in all_anchors:
         if anchor.seats:
