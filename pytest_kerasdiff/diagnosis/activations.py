@@ -44,7 +44,9 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     operation = case.trace.operations[place]
     ways = [Way(change)] if case.verdict.is_wrong or case.subject.curves is None else []
     ways += [Way(change, table=True)] if case.subject.curves is not None else []
-    yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated)
+    port = case.alignment.torch.nodes[place].variant
+    exchange = f"{port} for {node.variant}"
+    yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated, piece=exchange)
 
 
 def _between_moves(case: Case, source: int, value: int) -> tuple[int, int]:

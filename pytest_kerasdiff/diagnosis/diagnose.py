@@ -119,6 +119,10 @@ def diagnose(
         for position, other in ((extra, lacking), (lacking, extra)):
             name = reference.layers[other].name
             found.causes[position] = [_in_order(cause, name) for cause in found.causes[position]]
+    for first, second in order.twins(pieces, reference):
+        for position, other in ((first, second), (second, first)):
+            name = reference.layers[other].name
+            found.causes[position] = [_as_a_twin(cause, name) for cause in found.causes[position]]
     if change or entrance is not None:
         before, after = _whole(judge, change, entrance.port if entrance is not None else judge)
         found.repaired = _largest(before), None if after is None else _largest(after)
@@ -150,6 +154,14 @@ def _of_the_input(entrance: Entrance) -> Cause:
     single = "" if len(after.samples) > 1 else _SINGLE
     sizes = _finite(before.size), _finite(after.size)
     return Cause(suspicion.id, f"{suspicion.text}{single}", not single, *sizes, suspicion.patch)
+
+
+def _as_a_twin(cause: Cause, other: str) -> Cause:
+    """A cause that is the same as having the weights of another layer of the same form, which has this one's."""
+    if not cause.confirmed or cause.id not in ("activation-kind", "missing-layer", "extra-layer", "merge-mode"):
+        return cause
+    text = f"{cause.text}; in {other} it is the other way round, so the two hold each other's weights"
+    return dataclasses.replace(cause, id="weights-swapped", text=text, patch=f"exchange its weights with {other}'s")
 
 
 def _in_order(cause: Cause, other: str) -> Cause:

@@ -175,6 +175,7 @@ def _operands(case: Case) -> Iterator[Suspicion]:
             f"Keras takes the value of {name}, the port takes {_called(case, other)} [{source}]",
             f"take the value of {name} [{source}]",
             ways,
+            piece=f"{other} for {torch_value}",
         )
 
 

@@ -81,6 +81,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("concat-order", "merge-mode"), joins.concerns, joins.suspect),
     Detector(("flatten-order", "permute", "reshape"), movements.moves, movements.own_order),
     Detector(("flatten-order", "permute", "reshape"), movements.reads, movements.order_read),
+    Detector(("permute", "reshape"), movements.gives, movements.order_given),
     Detector(("transposed-conv", "stride", "dilation"), resizing.is_transposed, resizing.transposed),
     Detector(("activation-kind", "activation-slope", "softmax"), activations.concerns, activations.suspect),
     Detector(("missing-layer", "softmax", "rescaling"), missing.concerns, missing.suspect),
