@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pytest_kerasdiff import curves
 from pytest_kerasdiff.align.graph import Node
 from pytest_kerasdiff.align.kinds import activation_of
-from pytest_kerasdiff.change import Change, Edit, Step
+from pytest_kerasdiff.change import Chain, Change, Edit, Step
 from pytest_kerasdiff.checks import settings
 from pytest_kerasdiff.diagnosis import pieces
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
-from pytest_kerasdiff.trace import Value
+from pytest_kerasdiff.trace import Operation, Value
 
 
 def concerns(case: Case) -> bool:
@@ -37,7 +37,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     taken = node.operands[0] if node.operands[0] in case.reference.shapes else case.layer.outputs[0]
     piece = pieces.activation(case, case.layer, taken, source)
     cause, words, stated = _named(case)
-    if not cause or piece is None:
+    if not cause or piece is None or _is_the_same(case.trace.operations[place], piece.chain):
         return
     edit = Edit(instead=Step("alias", {"self": Value(source)}), after=piece.chain)
     change = Change(edits={place: edit})
@@ -64,6 +64,12 @@ def _between_moves(case: Case, source: int, value: int) -> tuple[int, int]:
             break
         at = node.operands[0]
     return torch.producer[last], begins
+
+
+def _is_the_same(operation: Operation, chain: Chain) -> bool:
+    """Whether the port has Keras's softmax there: what is wrong is something else."""
+    own = chain[0].arguments.get("dim") if len(chain) == 1 and chain[0].op == "softmax.int" else None
+    return own is not None and operation.op in ("softmax", "_softmax") and operation.arguments.get("dim") == own
 
 
 def _only_moves(node: Node) -> bool:
