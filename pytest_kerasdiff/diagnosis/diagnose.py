@@ -119,7 +119,7 @@ def diagnose(
         for position, other in ((extra, lacking), (lacking, extra)):
             name = reference.layers[other].name
             found.causes[position] = [_in_order(cause, name) for cause in found.causes[position]]
-    for first, second in order.twins(pieces, reference):
+    for first, second in order.twins(pieces, judge, reference):
         for position, other in ((first, second), (second, first)):
             name = reference.layers[other].name
             found.causes[position] = [_as_a_twin(cause, name) for cause in found.causes[position]]
