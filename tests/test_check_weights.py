@@ -303,7 +303,7 @@ class TestFolded:
         norm = Layer("bn", "BatchNormalization", {"epsilon": 1e-3}, (1,), (2,), ("gamma", "moving_variance"))
         made = subject("Conv2D", {"kernel": KERNEL}, port, steps=[operation_with("conv2d", "weight")])
         others = {**made.others, ("bn", "gamma"): self.GAMMA, ("bn", "moving_variance"): self.VARIANCE}
-        return dataclasses.replace(made, folded=True, partner=norm, others=others)
+        return dataclasses.replace(made, folded=True, fold=(made.layer, norm), others=others)
 
     def test_the_product_is_recognised(self) -> None:
         factors = self.GAMMA / np.sqrt(self.VARIANCE + np.float32(1e-3))
@@ -313,7 +313,7 @@ class TestFolded:
     def test_anything_else_is_left_to_the_activations(self) -> None:
         cause, message = found(self.folded(torch_layout(KERNEL) * 2))
         assert (cause, "the activations are compared" in message) == ("", True)
-        assert found(dataclasses.replace(self.folded(KERNEL), partner=None))[0] == ""
+        assert found(dataclasses.replace(self.folded(KERNEL), fold=()))[0] == ""
         assert "where the product is compared" in found(dataclasses.replace(self.folded(KERNEL), constants={}))[1]
 
 

@@ -32,7 +32,7 @@ class Alignment:
         computed_with: Position of a layer that has no value of its own → position of the layer it is computed with.
         methods: Position of a layer → "manifest", "weights" or "graph".
         main: Position of a layer → torch operation that stands for it in reports.
-        folded: Layers whose weights are multiplied into another layer's, with that layer.
+        folded: Layers whose weights are multiplied into another layer's, with that layer: the last of several.
         inside: Keras value inside a layer (a convolution before its activation) → torch value.
         partial: Layers whose last primitives (an activation) have no torch operation.
         keras: The Keras side as a graph.
@@ -61,6 +61,12 @@ class Alignment:
             seen.add(keras_value)
             keras_value = self.passes_on[keras_value]
         return self.pairs[keras_value]
+
+    def fold(self, position: int) -> list[int]:
+        """The layers whose weights are multiplied into each other in the port, this one among them, in order."""
+        last = self.folded.get(position, position)
+        own = sorted(p for p, partner in self.folded.items() if partner == last)
+        return sorted([*own, last]) if own else []
 
     def span(self, torch_value: int) -> list[int]:
         """Operations between a torch value and the paired values it is computed from, in order."""
@@ -247,7 +253,7 @@ def _result(
             anchor = together[joined[-1]]
             partner = keras.nodes[keras.producer[anchor.last]].owner
             result.computed_with[position] = partner
-            if anchor.rounded:
+            if anchor.rounded and keras.nodes[keras.producer[value]].kind not in ("identity", "pad"):
                 result.folded[position] = partner
         elif value not in reference.masks:
             result.passes_on[value] = _passed_on(walk, chain, layer.inputs)

@@ -158,7 +158,7 @@ def subject_of(
         {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
         trace.operations[main] if main is not None else None,
         {n: trace.constants[n] for n in numbers},
-        position in alignment.folded or position in alignment.folded.values(),
+        bool(alignment.fold(position)),
         trace.operations[last] if last is not None else None,
         [trace.operations[step] for step in steps],
         functions,
@@ -171,7 +171,7 @@ def subject_of(
         reference.shapes[layer.outputs[0]],
         reference.weights,
         trace.parameters,
-        _folded_with(reference, alignment, position),
+        [reference.layers[p] for p in alignment.fold(position)],
         [reference.layers[p] for p, other in alignment.computed_with.items() if other == position],
         list(feeders(reference, layer)),
         [alignment.torch_value(v) for v in layer.inputs],
@@ -183,12 +183,6 @@ def subject_of(
 
 def _least(reference: ReferenceTrace, layer: Layer) -> float:
     return min((float(np.min(a)) for v in layer.inputs if np.size(a := reference.values[v])), default=0.0)
-
-
-def _folded_with(reference: ReferenceTrace, alignment: Alignment, position: int) -> Layer | None:
-    """The layer whose weights are multiplied with those of this one."""
-    pairs = [*alignment.folded.items(), *((b, a) for a, b in alignment.folded.items())]
-    return next((reference.layers[other] for own, other in pairs if own == position), None)
 
 
 def feeders(reference: ReferenceTrace, layer: Layer) -> Iterator[tuple[Layer, tuple[int, ...]]]:

@@ -49,7 +49,7 @@ def as_one(case: Case) -> Case:
     made = product.made() if product is not None else None
     if product is None or made is None:
         return case
-    first, last = (product.norm, product.layer) if product.inward else (product.layer, product.norm)
+    first, last = product.layers[0], product.layers[-1]
     weights = {name: _settled(array) for name, array in made.items()}
     sizes = {array.size for array in made.values()}
     forms = [_as_torch(product, name, made[name], weights[name]) for name in made]
@@ -88,7 +88,7 @@ def as_one(case: Case) -> Case:
         weights=weights,
         constants={**case.subject.constants, **constants},
         folded=False,
-        partner=None,
+        fold=(),
         taken=[case.reference.shapes[v] for v in layer.inputs],
         others=others,
         port=port,
@@ -99,18 +99,17 @@ def as_one(case: Case) -> Case:
 
 
 def product_of(case: Case) -> Product | None:
-    """The two layers that one operation of the port is; None for a layer of its own."""
-    folded = [own for own, other in case.alignment.folded.items() if other == case.position]
+    """The layers that one operation of the port is; None for a layer of its own."""
     kinds = [operations.kind(step)[0] for step in case.subject.steps]
-    if len(folded) != 1 or "norm" in kinds:
+    if case.position in case.alignment.folded or "norm" in kinds:
         return None
-    return products.of(case.reference, case.reference.layers[folded[0]], case.layer)
+    return products.of(case.reference.weights, [case.reference.layers[p] for p in case.alignment.fold(case.position)])
 
 
 def others_of(case: Case, product: Product) -> Iterator[Product]:
-    """All other layers of the port that are two of Keras's."""
-    for own, other in case.alignment.folded.items():
-        two = products.of(case.reference, *(case.reference.layers[i] for i in (own, other)))
+    """All other layers of the port that are several of Keras's."""
+    for last in dict.fromkeys(case.alignment.folded.values()):
+        two = products.of(case.reference.weights, [case.reference.layers[p] for p in case.alignment.fold(last)])
         if two is not None and two.norm is not product.norm:
             yield two
 
