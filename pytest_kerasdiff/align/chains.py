@@ -18,6 +18,10 @@ from pytest_kerasdiff.trace import Array, ConstantData
 
 _MOSTLY = 0.5
 """Share of elements that are the product's, in their places, from which the others are taken for changed."""
+_FEW = 3
+"""Rows of a table from which columns that are the same but for a factor and an offset are no chance."""
+_SAME = 1e-9
+"""What the cosine of two such columns, rounded to float32, may be less than 1."""
 _OWN = frozenset({"affine", "norm"})
 """Kinds of torch operations that are a factor or an offset of their own."""
 _KERNEL, _ROWS, _BIAS = 4, 2, 1
@@ -174,8 +178,10 @@ def _is_kernel(array: Array, kernel: Floats, node: Node) -> int:
         near = np.abs(have - way) <= folded.ROUNDED * np.abs(way) if have.shape == way.shape else None
         if near is not None and said.any() and near[said].mean() >= _MOSTLY:
             return _KERNEL
-    if node.kind == "embedding":
-        return 0
+    if node.kind == "embedding":  # of each channel a factor and an offset
+        if array.shape != kernel.shape or len(kernel) <= _FEW:
+            return 0
+        return _ROWS * by_content.same_direction((array - array.mean(0)).T, (kernel - kernel.mean(0)).T, _SAME)
     swapped = node.variant == "transpose"
     return _ROWS * any(folded.is_scaled(array, kernel, way) for way in (swapped, not swapped))
 

@@ -139,19 +139,33 @@ def each(weights: Weights, layers: Sequence[Layer]) -> Iterator[Product]:
         return
     at, layer = kernels[0], layers[kernels[0]]
     own: dict[str, Array] = {name: weights[layer.weight_owner, name] for name in layer.weights}
-    likely = sorted(range(len(layers)), key=lambda i: (classes[i] != "BatchNormalization", -i))
-    for apart in likely if any(map(is_kernel, own)) else ():
+    found = [numbers_of(weights, norm, layer, i < at) for i, norm in enumerate(layers) if i != at]
+    numbers = [one for one in found if one is not None]
+    if len(numbers) < len(layers) - 1 or not any(map(is_kernel, own)):
+        return
+    before, behind = numbers[:at], numbers[at:]
+    likely = sorted((i for i in range(len(layers)) if i != at), key=lambda i: (classes[i] != "BatchNormalization", -i))
+    for apart in likely:
+        inward = apart < at
+        # All that is on its own side becomes a part of its numbers, the rest a part of the weights.
+        merged = _merged(before, apart) if inward else _merged(behind, apart - at - 1)
         made: Mapping[str, Array] | None = own
-        # From the kernel outwards: what is next to it is multiplied first.
-        for i in (*range(at - 1, -1, -1), *range(at + 1, len(layers))):
-            numbers = numbers_of(weights, layers[i], layer, i < at) if i != apart and made is not None else None
-            if i != apart:
-                made = None if made is None or numbers is None else Product(
-                    layer, layers[i], i < at, made, numbers, tuple(layers)
-                ).made()  # fmt: skip
-        numbers = numbers_of(weights, layers[apart], layer, apart < at) if apart != at else None
-        if made is not None and numbers is not None:
-            yield Product(layer, layers[apart], apart < at, made, numbers, tuple(layers))
+        others = [*([] if inward else reversed(before)), *(behind if inward else [])]
+        for one in others:
+            made = Product(layer, layers[apart], not inward, made, one, tuple(layers)).made() if made else None
+        if made is not None:
+            yield Product(layer, layers[apart], inward, made, merged, tuple(layers))
+
+
+def _merged(several: Sequence[Numbers], apart: int) -> Numbers:
+    """Normalisations one after the other, as the one at ``apart`` with other numbers."""
+    own = several[apart]
+    with np.errstate(all="ignore"):  # a factor of 0
+        for one in reversed(several[:apart]):
+            own = dataclasses.replace(own, gamma=own.gamma * one.scale, mean=(own.mean - one.shift) / one.scale)
+        for one in several[apart + 1 :]:
+            own = dataclasses.replace(own, gamma=own.gamma * one.scale, beta=own.beta * one.scale + one.shift)
+    return own
 
 
 def numbers_of(weights: Weights, norm: Layer, layer: Layer, inward: bool) -> Numbers | None:

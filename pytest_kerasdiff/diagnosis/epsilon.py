@@ -170,12 +170,12 @@ def _formulas(
         **{"shift": beta - mean * scale, "mean": -mean * scale, "mean / root": mean / root},
     }
     product = products.of(subject.others, subject.fold)
-    other = product.layer if product is not None else None
-    bias = subject.others.get((other.weight_owner, "bias")) if other is not None else None
+    own = product.weights if product is not None else {}
+    bias = next((array for name, array in own.items() if name.rpartition("/")[2] == "bias"), None)
     if bias is not None and bias.size == scale.size:
         found["bias"] = (bias.astype(np.float64) - mean) * scale + beta
     parts = folding.parts_of(subject)
-    if parts is not None and parts[0].shape[parts[4]] == scale.size and other is not None:
+    if parts is not None and parts[0].shape[parts[4]] == scale.size:
         # In front of the layer: what the normalisation adds goes through the kernel.
         kernel, axis = parts[0], parts[4]
         shaped = found["shift"].reshape([-1 if d == axis else 1 for d in range(kernel.ndim)])
