@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pytest_kerasdiff import curves
+from pytest_kerasdiff.align import products
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.alignment import Alignment
 from pytest_kerasdiff.align.kinds import activation_name
@@ -116,7 +117,8 @@ def run(
     for position, layer in enumerate(reference.layers):
         concerned = of_layer(layer.class_name, layer.config)
         if concerned:
-            subject = subject_of(reference, candidate, alignment, position, verdicts[position])
+            verdict = verdicts[_holder(reference, alignment, position)]
+            subject = subject_of(reference, candidate, alignment, position, verdict)
             results += [_result(name, layer.name, OF_A_LAYER[name].check, subject, switches) for name in concerned]
     if whole is not None:
         for name in of_model(whole.stated):
@@ -146,8 +148,9 @@ def subject_of(
     """What the checks see of a layer."""
     layer, trace = reference.layers[position], candidate.trace
     output = reference.values[layer.outputs[0]]
-    main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
-    steps = alignment.steps(position, layer.outputs[0])
+    holder = _holder(reference, alignment, position)
+    main, value = alignment.main.get(holder), alignment.pairs.get(layer.outputs[0])
+    steps = alignment.steps(holder, reference.layers[holder].outputs[0])
     numbers = dict.fromkeys(n for step in steps for n in trace.operations[step].constants)
     functions = curves.both(reference, candidate, alignment, position)
     last = alignment.torch.producer.get(value) if value is not None else None
@@ -183,6 +186,17 @@ def subject_of(
 
 def _least(reference: ReferenceTrace, layer: Layer) -> float:
     return min((float(np.min(a)) for v in layer.inputs if np.size(a := reference.values[v])), default=0.0)
+
+
+def _holder(reference: ReferenceTrace, alignment: Alignment, position: int) -> int:
+    """The layer whose operations hold a layer's weights: its own, or that with which a fold ends.
+
+    The last of a fold compares the product; where it has no weights itself (Rescaling), the one with the kernel does.
+    """
+    last, layer = alignment.folded.get(position, position), reference.layers[position]
+    ends = reference.layers[last]
+    has_kernel = any(map(products.is_kernel, layer.weights))
+    return last if has_kernel and "weights" not in of_layer(ends.class_name, ends.config) else position
 
 
 def feeders(reference: ReferenceTrace, layer: Layer) -> Iterator[tuple[Layer, tuple[int, ...]]]:

@@ -13,6 +13,8 @@ from tests.zoo.case import Case, Weights, wrong
 
 Affine = tuple[Tensor | float, Tensor | float]
 """A factor and an offset of each channel."""
+UNSEEN = 9
+"""A word that no probe input has."""
 Spoil = Callable[[Tensor], None]
 
 
@@ -196,7 +198,13 @@ class Words(nn.Module):
     """All that is done to what an embedding gives is a part of its table."""
 
     def __init__(
-        self, w: Weights, spoilt: str = "", factor: float = 4.0, eps: float = 1e-3, shift: float = 0.1
+        self,
+        w: Weights,
+        spoilt: str = "",
+        row: int = 0,
+        factor: float = 4.0,
+        eps: float = 1e-3,
+        shift: float = 0.1,
     ) -> None:
         super().__init__()
         self.head = nn.Linear(16, 3)
@@ -214,7 +222,7 @@ class Words(nn.Module):
             for name, rows in tables.items():
                 self.tables[name].weight.copy_(rows)  # type: ignore[operator]
             if spoilt:
-                one_element(self.tables[spoilt].weight)  # type: ignore[arg-type]
+                one_element(self.tables[spoilt].weight[row])  # type: ignore[index]
 
     def forward(self, words: Tensor, places: Tensor) -> Any:
         x = self.tables["word"](words) + self.tables["place"](places)
@@ -290,6 +298,8 @@ CASES = [
             "element_of_place": wrong(lambda w: Words(w, spoilt="place"), "bn1"),
             "element_of_again": wrong(lambda w: Words(w, spoilt="again"), "bn2"),
             "scale": wrong(lambda w: Words(w, factor=2.0), "scale"),
+            "unseen": wrong(lambda w: Words(w, spoilt="word", row=UNSEEN), "", "word:weights"),
+            "unseen_of_place": wrong(lambda w: Words(w, spoilt="place", row=UNSEEN), "", "bn1:weights"),
             "eps": wrong(lambda w: Words(w, eps=1e-5), "bn2"),
             "offset": wrong(lambda w: Words(w, shift=0.0), "bn2"),
         },
