@@ -310,6 +310,12 @@ class TestFolded:
         cause, message = found(self.folded(torch_layout(KERNEL * factors)))
         assert (cause, message) == ("", "the product with bn's is p0, to 8 float32 roundings")
 
+    def test_an_element_that_is_not_the_product_differs(self) -> None:
+        port = torch_layout(KERNEL * (self.GAMMA / np.sqrt(self.VARIANCE + np.float32(1e-3))))
+        port[1, 0] *= np.float32(1.01)
+        cause, message = found(self.folded(port))
+        assert (cause, "not Keras's with bn" in message) == ("weights-differ", True)
+
     def test_anything_else_is_left_to_the_activations(self) -> None:
         cause, message = found(self.folded(torch_layout(KERNEL) * 2))
         assert (cause, "the activations are compared" in message) == ("", True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,14 +13,18 @@ from pytest_kerasdiff.checks.held import COMPUTED, Held, held
 from pytest_kerasdiff.checks.subject import Outcome, Subject
 from pytest_kerasdiff.trace import Array, Layer
 
+_MOSTLY = 0.5
+"""Share of elements that are the product's from which the others are taken for changed."""
+_CLEARLY = 2.0**-12
+"""Relative difference to the largest element of what is no rounding."""
 _LEFT = "folded into another kernel; the activations are compared"
 
 
 def check(subject: Subject) -> Outcome:
     """Compare the product of a kernel and the factors of normalisations with what the port holds.
 
-    What is no plain product (a bias taken into the mean) is left to the activations; not so a table, of which no probe
-    input may name some row.
+    What is no plain product (a bias taken into the mean) is left to the activations. Where most of it is the product,
+    the rest must be too: it may meet only zeros, and no probe input may name some row of a table.
     """
     made = product(subject)
     if made is None:
@@ -36,26 +38,38 @@ def check(subject: Subject) -> Outcome:
             if holder.array.size == form.size and _equal(holder.array.astype(np.float64), form):
                 return Outcome("", f"the product with {other}'s is {holder.where}, to 8 float32 roundings")
     shown = subject.is_wrong and subject.layer is not subject.fold[-1]  # there
-    if not shown and any(inside(layer.class_name, layer.config)[0] == "Embedding" for layer in subject.fold):
-        return _table(other, made[0], constants)
-    return Outcome("", f"the product with {other}'s is held in another form; the activations are compared")
+    table = any(inside(layer.class_name, layer.config)[0] == "Embedding" for layer in subject.fold)
+    found = (_in_part(other, form, holder, table) for holder in constants for form in made if not shown)
+    left = Outcome("", f"the product with {other}'s is held in another form; the activations are compared")
+    return next((outcome for outcome in found if outcome is not None), left)
 
 
-def _table(other: str, form: npt.NDArray[np.float64], constants: Sequence[Held]) -> Outcome:
-    """Say which rows of a table are not Keras's, where it is that with what follows it to a few roundings of all."""
-    for holder in constants:
-        if holder.array.shape != form.shape:
-            continue
-        differing = np.abs(holder.array.astype(np.float64) - form)
-        wrong = (differing > COMPUTED * np.abs(form).max()).any(axis=1)
-        if not wrong.any():
-            return Outcome("", f"the product with {other}'s is {holder.where}, to 8 float32 roundings")
-        return Outcome(
-            "weights-differ" if wrong.all() else "embedding-row",
-            f"{int(wrong.sum())} of {len(wrong)} rows of {holder.where} are not Keras's with {other} (first "
-            f"{int(np.argmax(wrong))}); compute the whole table alike",
-        )
-    return Outcome("", f"the product with {other}'s is held in another form; the activations are compared")
+def _in_part(other: str, form: npt.NDArray[np.float64], holder: Held, table: bool) -> Outcome | None:
+    """Say what of a constant is not the product where most of it is, or where it is a table; None where it is neither.
+
+    What is added to a table may be larger than its sum; so its elements are compared with the largest of them.
+    """
+    port, form = holder.array.astype(np.float64).squeeze(), form.squeeze()
+    if port.shape != form.shape or form.ndim < 2 or not form.any():
+        return None
+    largest = np.abs(form).max()
+    near = np.abs(port - form) <= COMPUTED * (largest if table else np.abs(form))
+    wrong = np.abs(port - form) > (COMPUTED if table else _CLEARLY) * largest
+    if table and not wrong.any():
+        return Outcome("", f"the product with {other}'s is {holder.where}, to 8 float32 roundings")
+    if not wrong.any() or not (table or near[form != 0].mean() >= _MOSTLY):
+        return None
+    if table:
+        rows = wrong.any(axis=1)
+        words, cause = f"{int(rows.sum())} of {len(rows)} rows", "weights-differ" if rows.all() else "embedding-row"
+    else:
+        words, cause = f"{int(wrong.sum())} of {wrong.size} elements", "weights-differ"
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(np.abs(port - form))), form.shape))
+    return Outcome(
+        cause,
+        f"{words} of {holder.where} are not Keras's with {other}, most at {at}: got {port[at]:.6g}, expected "
+        f"{form[at]:.6g}; compute all of it alike",
+    )
 
 
 def _equal(port: npt.NDArray[np.float64], form: npt.NDArray[np.float64]) -> bool:
