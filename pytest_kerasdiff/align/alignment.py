@@ -63,10 +63,21 @@ class Alignment:
         return self.pairs[keras_value]
 
     def fold(self, position: int) -> list[int]:
-        """The layers whose weights are multiplied into each other in the port, this one among them, in order."""
+        """The layers whose weights are multiplied into each other in the port, this one among them, in order.
+
+        What several layers take is a part of each of them, and ``folded`` says so of one.
+        """
         last = self.folded.get(position, position)
-        own = sorted(p for p, partner in self.folded.items() if partner == last)
-        return sorted([*own, last]) if own else []
+        if not self.folded or (last == position and position in self.computed_with):
+            return []
+        own = {last, *(p for p, partner in self.folded.items() if partner == last)}
+        reached = set(own)
+        for node in reversed(self.keras.nodes):
+            if node.owner in reached:
+                before = {n.owner for value in node.operands if (n := self.keras.node(value)) is not None}
+                reached |= {p for p in before if p in self.folded or p in self.computed_with}
+        own |= reached & self.folded.keys()
+        return sorted(own) if len(own) > 1 else []
 
     def span(self, torch_value: int) -> list[int]:
         """Operations between a torch value and the paired values it is computed from, in order."""
@@ -253,7 +264,7 @@ def _result(
             anchor = together[joined[-1]]
             partner = keras.nodes[keras.producer[anchor.last]].owner
             result.computed_with[position] = partner
-            if anchor.rounded and keras.nodes[keras.producer[value]].kind not in ("identity", "pad"):
+            if anchor.rounded and keras.nodes[keras.producer[value]].kind not in ("identity", "pad", "move"):
                 result.folded[position] = partner
         elif value not in reference.masks:
             result.passes_on[value] = _passed_on(walk, chain, layer.inputs)

@@ -22,6 +22,8 @@ _FEW = 3
 """Rows of a table from which columns that are the same but for a factor and an offset are no chance."""
 _SAME = 1e-9
 """What the cosine of two such columns, rounded to float32, may be less than 1."""
+_BETWEEN, _FLAT = ("identity", "pad"), ("move", "flatten")
+"""What may stand between a kernel and what leads to it."""
 _OWN = frozenset({"affine", "norm"})
 """Kinds of torch operations that are a factor or an offset of their own."""
 _KERNEL, _ROWS, _BIAS = 4, 2, 1
@@ -46,23 +48,47 @@ class Chain(NamedTuple):
     whole: bool
 
 
-def find(sides: Sides, known: set[int]) -> list[Anchor]:
+def find(sides: Sides, known: set[int], taken: set[int]) -> list[Anchor]:
     """Anchors of kernels and tables that are the product of Keras's with what stands before and behind them.
 
-    A single BatchNormalization is ``folded``'s. The values say whether what is not recognised is right.
+    A single BatchNormalization is ``folded``'s. The values say whether what is not recognised is right. What several
+    layers take is a part of each of them or of none.
+
+    Args:
+        sides: Both sides.
+        known: Keras values that have an anchor; that of a layer whose bias alone was found is of no weight.
+        taken: Those that are a part of other fused layers.
     """
+    alone: set[int] = set()
+    while True:
+        anchors = _find(sides, known, taken, alone)
+        owners = {v: i for i, anchor in enumerate(anchors) for v in (*anchor.together, anchor.last)}
+        left = {
+            value
+            for anchor in anchors
+            for value in anchor.together
+            for step in sides.keras.consumers[value]
+            if (out := sides.keras.nodes[step].outputs[0]) not in owners or value not in anchors[owners[out]].together
+        }
+        if not left:
+            return anchors
+        alone |= left
+
+
+def _find(sides: Sides, known: set[int], taken: set[int], alone: set[int]) -> list[Anchor]:
+    """Anchors of chains that have none of the values ``alone`` inside."""
     anchors: list[Anchor] = []
-    held = folded.held(sides)
+    held, shared = folded.held(sides), {v for v, takers in sides.keras.consumers.items() if len(takers) > 1}
     for value in sides.weights if held else ():
         node = sides.keras.node(value)
         if node is None or node.kind not in ("conv", "linear", "embedding") or not sides.weights[value]:
             continue
-        if value in known or folded.is_claimed(sides, value, node):
+        if value in taken or folded.is_claimed(sides, value, node):
             continue
         found = {
             (much, len(chain.owners), i): chain
             for chain in _chains(sides, value)
-            if chain.last not in known and not known.intersection(chain.inside)
+            if not ((known - {value}) | taken | alone).intersection((*chain.inside, chain.last))
             for i, much in _evidence(sides, value, node, chain, held)
         }
         best = max(found, default=None)
@@ -73,6 +99,9 @@ def find(sides: Sides, known: set[int]) -> list[Anchor]:
             anchors.append(
                 Anchor(chain.first, chain.last, step.outputs[0], step.operands, "weights", chain.inside, True)
             )
+            # What leads to a value that several layers take is shared as well.
+            reach = max((chain.inside.index(v) for v in shared.intersection(chain.inside)), default=-1)
+            taken = {*taken, *chain.inside[reach + 1 :], chain.last}
     return anchors
 
 
@@ -90,7 +119,7 @@ def _chains(sides: Sides, value: int) -> Iterator[Chain]:
         front, rest = before[:back][::-1], behind[:on]
         nodes = [*itertools.chain(*front), sides.keras.nodes[sides.keras.producer[value]], *itertools.chain(*rest)]
         if back or on:
-            owners = dict.fromkeys(n.owner for n in nodes if n.kind not in ("identity", "pad"))
+            owners = dict.fromkeys(n.owner for n in nodes if n.kind not in (*_BETWEEN, "move"))
             values = [n.outputs[0] for n in nodes]
             whole = back == len(before) and on == len(behind)
             yield Chain(tuple(owners), tuple(values[:-1]), values[0], values[-1], whole)
@@ -101,13 +130,13 @@ def _before(sides: Sides, value: int) -> Iterator[list[Node]]:
     keras, reference = sides.keras, sides.reference
     layer, padded, nodes = reference.layers[keras.nodes[keras.producer[value]].owner], False, list[Node]()
     at = keras.nodes[keras.producer[value]].operands
-    while len(at) == 1 and len(keras.consumers[at[0]]) == 1 and at[0] not in reference.outputs:
+    while len(at) == 1 and at[0] not in reference.outputs:
         node = keras.node(at[0])
         if node is None:
             return
         nodes, padded, at = [node, *nodes], padded or node.kind == "pad", node.operands
         own = reference.layers[node.owner]
-        if node.kind not in ("identity", "pad") and not _is_affine(sides, node):
+        if node.kind not in _BETWEEN and (node.kind, node.variant) != _FLAT and not _is_affine(sides, node):
             return
         first = not at or (earlier := keras.node(at[0])) is None or earlier.owner != node.owner
         if _is_affine(sides, node) and first:

@@ -175,30 +175,28 @@ def numbers_of(weights: Weights, norm: Layer, layer: Layer, inward: bool) -> Num
     """
     class_name, config = inside(norm.class_name, norm.config)
     own = {n.rpartition("/")[2]: weights[norm.weight_owner, n].astype(np.float64) for n in norm.weights}
-    if class_name == "BatchNormalization":
-        variance = own.get("moving_variance")
-        if variance is None or variance.ndim != 1:
-            return None
-        one, zero = np.ones_like(variance), np.zeros_like(variance)
-        return Numbers(own.get("gamma", one), own.get("beta", zero), own.get("moving_mean", zero), variance,
-                       float(config.get("epsilon", 1e-3)))  # fmt: skip
     kernel = next((n for n in (layer.weights if inward else reversed(layer.weights)) if is_kernel(n)), None)
-    if kernel is None or config.get("invert"):
-        return None
-    name = inside(layer.class_name, layer.config)[0]
-    channels = _channels(kernel, weights[layer.weight_owner, kernel], name, inward)
-    if channels is None:
+    array = weights[layer.weight_owner, kernel] if kernel is not None else np.zeros(0)
+    channels = _channels(kernel or "", array, inside(layer.class_name, layer.config)[0], inward)
+    if channels is None or config.get("invert"):
         return None
 
     def each_channel(number: object) -> Floats:
-        return np.broadcast_to(np.asarray(number, np.float64).ravel(), (channels,))
+        array = np.asarray(number, np.float64).ravel()
+        # A Flatten between a normalisation and the kernel has the channels last.
+        repeated = np.tile(array, channels // array.size) if inward and array.size else array
+        return np.broadcast_to(repeated, (channels,))
 
-    one, zero = np.ones(channels), np.zeros(channels)
     try:
+        one, zero = np.ones(channels), np.zeros(channels)
         if class_name == "Rescaling":
             return Numbers(each_channel(config.get("scale", 1)), each_channel(config.get("offset", 0)), zero, one, 0.0)
-        mean, variance = (own.get(n, config.get(n)) for n in ("mean", "variance"))
-        return Numbers(one, zero, each_channel(mean), each_channel(variance), 0.0)
+        if class_name == "Normalization":
+            mean, variance = (own.get(n, config.get(n)) for n in ("mean", "variance"))
+            return Numbers(one, zero, each_channel(mean), each_channel(variance), 0.0)
+        others = {"gamma": one, "beta": zero, "moving_mean": zero, "moving_variance": None}
+        gamma, beta, mean, variance = (each_channel(own.get(name, other)) for name, other in others.items())
+        return Numbers(gamma, beta, mean, variance, float(config.get("epsilon", 1e-3)))
     except (TypeError, ValueError):  # no numbers, or not one for each channel
         return None
 

@@ -13,8 +13,6 @@ from tests.zoo.case import Case, Weights, wrong
 
 Affine = tuple[Tensor | float, Tensor | float]
 """A factor and an offset of each channel."""
-UNSEEN = 9
-"""A word that no probe input has."""
 Spoil = Callable[[Tensor], None]
 
 
@@ -182,54 +180,6 @@ class Padded(Layers):
         return self.dense(F.relu(self.conv(x, "stem", stride=2, padding=1)).mean((2, 3)), "head")
 
 
-def words(k: Any) -> Any:
-    first, second = k.Input((6,), dtype="int32", name="words"), k.Input((6,), dtype="int32", name="places")
-    x = k.layers.Rescaling(4.0, name="scale")(k.layers.Embedding(20, 8, name="word")(first))
-    y = k.layers.BatchNormalization(name="bn1")(k.layers.Embedding(20, 8, name="place")(second))
-    x = k.layers.Add(name="add")([x, y])
-    z = k.layers.Rescaling(0.5, 0.1, name="half")(k.layers.Embedding(20, 8, name="again")(first))
-    z = k.layers.BatchNormalization(name="bn2")(z)
-    x = k.layers.Concatenate(name="concat")([x, z])
-    x = k.layers.GlobalAveragePooling1D(name="gap")(k.layers.Activation("tanh", name="tanh")(x))
-    return k.Model([first, second], k.layers.Dense(3, name="head")(x))
-
-
-class Words(nn.Module):
-    """All that is done to what an embedding gives is a part of its table."""
-
-    def __init__(
-        self,
-        w: Weights,
-        spoilt: str = "",
-        row: int = 0,
-        factor: float = 4.0,
-        eps: float = 1e-3,
-        shift: float = 0.1,
-    ) -> None:
-        super().__init__()
-        self.head = nn.Linear(16, 3)
-        scale, offset = norm(w["bn1"])
-        one, two = norm(w["bn2"], eps)
-        tables = {
-            "word": w["word"][0] * factor,
-            "place": w["place"][0] * scale + offset,
-            "again": (w["again"][0] * 0.5 + shift) * one + two,
-        }
-        self.tables = nn.ModuleDict({name: nn.Embedding(20, 8) for name in tables})
-        with torch.no_grad():
-            self.head.weight.copy_(w["head"][0].T)
-            self.head.bias.copy_(w["head"][1])
-            for name, rows in tables.items():
-                self.tables[name].weight.copy_(rows)  # type: ignore[operator]
-            if spoilt:
-                one_element(self.tables[spoilt].weight[row])  # type: ignore[index]
-
-    def forward(self, words: Tensor, places: Tensor) -> Any:
-        x = self.tables["word"](words) + self.tables["place"](places)
-        x = torch.cat([x, self.tables["again"](words)], -1)
-        return self.head(torch.tanh(x).mean(1))
-
-
 def spoilt(port: Callable[..., nn.Module], parameter: str, spoil: Spoil, faults: str) -> Any:
     """A wrong port of which one parameter is spoilt."""
     return wrong(lambda w: port(w, spoilt=parameter, spoil=spoil), faults)
@@ -288,21 +238,5 @@ CASES = [
             "eps": wrong(lambda w: Padded(w, eps=1e-5), "bn"),
         },
         declared=frozenset({"scale", "pad", "stem"}),
-    ),
-    Case(
-        "fold_chain_embedding",
-        words,
-        Words,
-        {
-            "element": wrong(lambda w: Words(w, spoilt="word"), "scale"),
-            "element_of_place": wrong(lambda w: Words(w, spoilt="place"), "bn1"),
-            "element_of_again": wrong(lambda w: Words(w, spoilt="again"), "bn2"),
-            "scale": wrong(lambda w: Words(w, factor=2.0), "scale"),
-            "unseen": wrong(lambda w: Words(w, spoilt="word", row=UNSEEN), "", "word:weights"),
-            "unseen_of_place": wrong(lambda w: Words(w, spoilt="place", row=UNSEEN), "", "bn1:weights"),
-            "eps": wrong(lambda w: Words(w, eps=1e-5), "bn2"),
-            "offset": wrong(lambda w: Words(w, shift=0.0), "bn2"),
-        },
-        declared=frozenset({"word", "place", "again", "half"}),
     ),
 ]

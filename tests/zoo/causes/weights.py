@@ -210,5 +210,10 @@ CAUSES: dict[str, str] = {
     "fold_chain_embedding:unseen_of_place": "?embedding-row",
     "fold_chain_embedding:eps": "eps",
     "fold_chain_embedding:offset": "rescaling",
+    "fold_chain_shared:element": "weights-differ",
+    "fold_chain_shared:element_of_second": "weights-differ",
+    "fold_chain_shared:scale": "weights-differ",
+    "fold_chain_flat:element": "weights-differ",
+    "fold_chain_flat:eps": "eps",
     "fold_padded:rows": "conv-kernel-layout",
 }
