@@ -531,9 +531,8 @@ class Judge:
     def _rounded_layers(self) -> set[int]:
         """Layers judged by the float32 rule: those a fold rounds, and all that are computed from them."""
         rounded: set[int] = set()
-        partners = set(self.alignment.folded.values())
         for position, layer in enumerate(self._reference.layers):
-            if position in partners or any(self.layer_of[v] in rounded for v in layer.inputs):
+            if self.alignment.fold(position) or any(self.layer_of[v] in rounded for v in layer.inputs):
                 rounded.add(position)
         return rounded
 

@@ -216,7 +216,7 @@ def test_a_folded_kernel(kind: str, port: float, cause: str) -> None:
     own = Layer("conv", kind, {}, (0,), (1,), (name,))
     others = {("conv", name): kernel, ("bn", "gamma"): gamma, ("bn", "moving_variance"): variance}
     steps = [operation_with("linear" if kind == "Dense" else "conv2d", "weight")]
-    made = subject("BatchNormalization", {}, torch, steps=steps, folded=True, partner=own, others=others)
+    made = subject("BatchNormalization", {}, torch, steps=steps, folded=True, fold=(own, norm_layer), others=others)
     found = eps.check(dataclasses.replace(made, layer=norm_layer))
     assert found.cause == cause
     assert not cause or f"Keras 0.001, port {port:g}: p0 is kernel · gamma / sqrt" in found.message

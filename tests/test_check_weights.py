@@ -303,17 +303,23 @@ class TestFolded:
         norm = Layer("bn", "BatchNormalization", {"epsilon": 1e-3}, (1,), (2,), ("gamma", "moving_variance"))
         made = subject("Conv2D", {"kernel": KERNEL}, port, steps=[operation_with("conv2d", "weight")])
         others = {**made.others, ("bn", "gamma"): self.GAMMA, ("bn", "moving_variance"): self.VARIANCE}
-        return dataclasses.replace(made, folded=True, partner=norm, others=others)
+        return dataclasses.replace(made, folded=True, fold=(made.layer, norm), others=others)
 
     def test_the_product_is_recognised(self) -> None:
         factors = self.GAMMA / np.sqrt(self.VARIANCE + np.float32(1e-3))
         cause, message = found(self.folded(torch_layout(KERNEL * factors)))
         assert (cause, message) == ("", "the product with bn's is p0, to 8 float32 roundings")
 
+    def test_an_element_that_is_not_the_product_differs(self) -> None:
+        port = torch_layout(KERNEL * (self.GAMMA / np.sqrt(self.VARIANCE + np.float32(1e-3))))
+        port[1, 0] *= np.float32(1.01)
+        cause, message = found(self.folded(port))
+        assert (cause, "not Keras's with bn" in message) == ("weights-differ", True)
+
     def test_anything_else_is_left_to_the_activations(self) -> None:
         cause, message = found(self.folded(torch_layout(KERNEL) * 2))
         assert (cause, "the activations are compared" in message) == ("", True)
-        assert found(dataclasses.replace(self.folded(KERNEL), partner=None))[0] == ""
+        assert found(dataclasses.replace(self.folded(KERNEL), fold=()))[0] == ""
         assert "where the product is compared" in found(dataclasses.replace(self.folded(KERNEL), constants={}))[1]
 
 

@@ -32,7 +32,7 @@ class Alignment:
         computed_with: Position of a layer that has no value of its own → position of the layer it is computed with.
         methods: Position of a layer → "manifest", "weights" or "graph".
         main: Position of a layer → torch operation that stands for it in reports.
-        folded: Layers whose weights are multiplied into another layer's, with that layer.
+        folded: Layers whose weights are multiplied into another layer's, with that layer: the last of several.
         inside: Keras value inside a layer (a convolution before its activation) → torch value.
         partial: Layers whose last primitives (an activation) have no torch operation.
         keras: The Keras side as a graph.
@@ -61,6 +61,23 @@ class Alignment:
             seen.add(keras_value)
             keras_value = self.passes_on[keras_value]
         return self.pairs[keras_value]
+
+    def fold(self, position: int) -> list[int]:
+        """The layers whose weights are multiplied into each other in the port, this one among them, in order.
+
+        What several layers take is a part of each of them, and ``folded`` says so of one.
+        """
+        last = self.folded.get(position, position)
+        if not self.folded or (last == position and position in self.computed_with):
+            return []
+        own = {last, *(p for p, partner in self.folded.items() if partner == last)}
+        reached = set(own)
+        for node in reversed(self.keras.nodes):
+            if node.owner in reached:
+                before = {n.owner for value in node.operands if (n := self.keras.node(value)) is not None}
+                reached |= {p for p in before if p in self.folded or p in self.computed_with}
+        own |= reached & self.folded.keys()
+        return sorted(own) if len(own) > 1 else []
 
     def span(self, torch_value: int) -> list[int]:
         """Operations between a torch value and the paired values it is computed from, in order."""
@@ -247,7 +264,7 @@ def _result(
             anchor = together[joined[-1]]
             partner = keras.nodes[keras.producer[anchor.last]].owner
             result.computed_with[position] = partner
-            if anchor.rounded:
+            if anchor.rounded and keras.nodes[keras.producer[value]].kind not in ("identity", "pad", "move"):
                 result.folded[position] = partner
         elif value not in reference.masks:
             result.passes_on[value] = _passed_on(walk, chain, layer.inputs)

@@ -16,7 +16,7 @@ from pytest_kerasdiff.trace import Array, ConstantData
 if TYPE_CHECKING:
     from pytest_kerasdiff.align.alignment import Alignment
 
-_ROUNDED = 2.0**-20
+ROUNDED = 2.0**-20
 """Relative difference of elements that were multiplied and rounded to float32: sixteen roundings."""
 Pair = tuple[Node, Node, bool]
 """The primitive with the kernel, the normalisation, and whether that is the one before it."""
@@ -30,14 +30,14 @@ def find(sides: Sides, known: set[int]) -> list[Anchor]:
     only the bias is that of both layers.
     """
     torch, anchors = sides.torch, list[Anchor]()
-    held = _held(sides)
+    constants = held(sides)
     for value in sides.weights:
         for node, norm, inward in _pairs_of(sides, value):
-            if norm.outputs[0] in known or _is_claimed(sides, value, node):
+            if norm.outputs[0] in known or is_claimed(sides, value, node):
                 continue
-            steps = [i for i in held if not _has_norm(torch, i, inward)]
+            steps = [i for i in constants if not _has_norm(torch, i, inward)]
             much = _evidence(sides, value, (node, norm, inward))
-            found = {i: much(held[i]) for i in steps}
+            found = {i: much(constants[i]) for i in steps}
             best = max(found.values(), default=0)
             matches = [i for i, evidence in found.items() if evidence == best]
             if best and len(matches) == 1:
@@ -59,12 +59,13 @@ def join_alike(result: Alignment, sides: Sides) -> None:
 
     That is a normalisation without an operation, beside a kernel that is none of Keras's.
     """
-    layers, held = sides.reference.layers, _held(sides)
-    ways = {layers[position].class_name == "BatchNormalization" for position in result.folded}
+    layers, constants = sides.reference.layers, held(sides)
+    pairs = [[layers[p].class_name == "BatchNormalization" for p in result.fold(own)] for own in result.folded]
+    ways = {way[0] for way in pairs if len(way) == 2 and way[0] != way[1]}
     for value in sides.weights if ways else ():
         for node, norm, inward in _pairs_of(sides, value):
             own, given, main = norm.owner, layers[norm.owner].outputs[0], result.main.get(node.owner)
-            if inward not in ways or given not in result.passes_on or main not in held:
+            if inward not in ways or given not in result.passes_on or main not in constants:
                 continue
             if main is None or _has_norm(sides.torch, main, inward) or not (inward or value in result.pairs):
                 continue
@@ -87,7 +88,7 @@ def _pairs_of(sides: Sides, value: int) -> Iterator[Pair]:
             yield *pair, inward
 
 
-def _held(sides: Sides) -> dict[int, list[ConstantData]]:
+def held(sides: Sides) -> dict[int, list[ConstantData]]:
     """Operations with a kernel that is none of Keras's weights → their constants that are none."""
     found = {}
     for i, operation in enumerate(sides.candidate.operations):
@@ -98,7 +99,7 @@ def _held(sides: Sides) -> dict[int, list[ConstantData]]:
     return found
 
 
-def _is_claimed(sides: Sides, value: int, node: Node) -> bool:
+def is_claimed(sides: Sides, value: int, node: Node) -> bool:
     """Whether an operation holds the kernel as it is; a bias alone, which a fold may leave so, tells nothing."""
     key = sides.reference.layers[node.owner].weight_owner, sides.weights[value][0]
     return any(key in claimed for claimed in sides.claims.of_operation)
@@ -112,35 +113,35 @@ def _evidence(sides: Sides, value: int, pair: Pair) -> Callable[[Sequence[Consta
     # Kernels of transposed convolutions have their input channels first, others last, depthwise ones no others.
     swapped = node.variant == "transpose" if not inward else node.variant == ""
     chain = (layers[norm.owner], layers[node.owner]) if inward else (layers[node.owner], layers[norm.owner])
-    product = products.of(sides.reference, *chain)
+    product = products.of(sides.reference.weights, chain)
     made = product.made() if product is not None else None
 
     def much(constants: Sequence[ConstantData]) -> int:
         alike = [c.array for c in constants if c.array.size == kernel.size and c.array.ndim > 1]
-        found = any(_is_scaled(array, kernel, swapped) for array in alike)
+        found = any(is_scaled(array, kernel, swapped) for array in alike)
         if product is None or made is None or not alike:
             return 2 * found
-        found = found or any(_is_reordered(array, made[product.kernel]) for array in alike)
-        return 2 * found + any(_equals(c.array, made["bias"]) for c in constants if c.array.ndim == 1)
+        found = found or any(is_reordered(array, made[product.kernel]) for array in alike)
+        return 2 * found + any(equals(c.array, made["bias"]) for c in constants if c.array.ndim == 1)
 
     return much
 
 
-def _equals(array: Array, other: products.Floats) -> bool:
+def equals(array: Array, other: products.Floats) -> bool:
     """Whether a vector is another one to rounding, and tells it from others."""
     if array.shape != other.shape or array.size < 2 or not np.ptp(other):
         return False
-    return bool(np.abs(np.asarray(array, np.float64) - other).max() <= _ROUNDED * np.abs(other).max())
+    return bool(np.abs(np.asarray(array, np.float64) - other).max() <= ROUNDED * np.abs(other).max())
 
 
-def _is_reordered(array: Array, kernel: products.Floats) -> bool:
+def is_reordered(array: Array, kernel: products.Floats) -> bool:
     """Whether a constant has the elements of a kernel, to rounding, in any order."""
     if array.size != kernel.size or not np.ptp(kernel):
         return False
     have, want = np.asarray(array, np.float64).ravel(), kernel.ravel()
-    if abs(np.abs(have).sum() - np.abs(want).sum()) > _ROUNDED * np.abs(want).sum():
+    if abs(np.abs(have).sum() - np.abs(want).sum()) > ROUNDED * np.abs(want).sum():
         return False  # without sorting
-    return bool(np.abs(np.sort(have) - np.sort(want)).max() <= _ROUNDED * np.abs(want).max())
+    return bool(np.abs(np.sort(have) - np.sort(want)).max() <= ROUNDED * np.abs(want).max())
 
 
 def _has_norm(torch: Graph, step: int, inward: bool) -> bool:
@@ -173,7 +174,7 @@ def _norm_before(sides: Sides, value: int) -> tuple[Node, Node] | None:
     return (node, norm) if sides.reference.layers[norm.owner].class_name == "BatchNormalization" else None
 
 
-def _is_scaled(array: Array, kernel: Array, swapped: bool) -> bool:
+def is_scaled(array: Array, kernel: Array, swapped: bool) -> bool:
     """Whether a constant is a kernel times one factor for each position of its first axis; ``swapped``: its second."""
     if swapped:
         kernel = kernel.swapaxes(0, 1)

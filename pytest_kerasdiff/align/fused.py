@@ -1,10 +1,12 @@
-"""Several Keras layers in one torch kernel: a BatchNorm folded into it, parallel kernels side by side or summed."""
+"""Several Keras layers in one torch kernel: factors folded into it, parallel kernels side by side or summed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from pytest_kerasdiff.align import folded, summed
+from pytest_kerasdiff.align import chains, folded, summed
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.anchors import MAIN_KINDS, Anchor, Sides
 from pytest_kerasdiff.trace import Array, ConstantData
@@ -18,9 +20,15 @@ def find(sides: Sides, known: set[int]) -> list[Anchor]:
         known: Keras values that have an anchor.
     """
     found = [*summed.find(sides, known), *_bias_in_mean(sides)]
+    found += chains.find(sides, known, _inside(found))
+    taken = _inside(found)
     for more in (folded.find, _side_by_side):
-        found += more(sides, known | {value for anchor in found for value in (anchor.last, *anchor.together)})
+        found += [a for a in more(sides, known | _inside(found)) if not taken & {a.first, a.last}]
     return found
+
+
+def _inside(found: Sequence[Anchor]) -> set[int]:
+    return {value for anchor in found for value in (anchor.last, *anchor.together)}
 
 
 def _bias_in_mean(sides: Sides) -> list[Anchor]:

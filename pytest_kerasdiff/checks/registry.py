@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pytest_kerasdiff import curves
+from pytest_kerasdiff.align import products
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.alignment import Alignment
 from pytest_kerasdiff.align.kinds import activation_name
@@ -116,7 +117,8 @@ def run(
     for position, layer in enumerate(reference.layers):
         concerned = of_layer(layer.class_name, layer.config)
         if concerned:
-            subject = subject_of(reference, candidate, alignment, position, verdicts[position])
+            verdict = verdicts[_holder(reference, alignment, position)]
+            subject = subject_of(reference, candidate, alignment, position, verdict)
             results += [_result(name, layer.name, OF_A_LAYER[name].check, subject, switches) for name in concerned]
     if whole is not None:
         for name in of_model(whole.stated):
@@ -146,8 +148,9 @@ def subject_of(
     """What the checks see of a layer."""
     layer, trace = reference.layers[position], candidate.trace
     output = reference.values[layer.outputs[0]]
-    main, value = alignment.main.get(position), alignment.pairs.get(layer.outputs[0])
-    steps = alignment.steps(position, layer.outputs[0])
+    holder = _holder(reference, alignment, position)
+    main, value = alignment.main.get(holder), alignment.pairs.get(layer.outputs[0])
+    steps = alignment.steps(holder, reference.layers[holder].outputs[0])
     numbers = dict.fromkeys(n for step in steps for n in trace.operations[step].constants)
     functions = curves.both(reference, candidate, alignment, position)
     last = alignment.torch.producer.get(value) if value is not None else None
@@ -158,7 +161,7 @@ def subject_of(
         {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
         trace.operations[main] if main is not None else None,
         {n: trace.constants[n] for n in numbers},
-        position in alignment.folded or position in alignment.folded.values(),
+        bool(alignment.fold(position)),
         trace.operations[last] if last is not None else None,
         [trace.operations[step] for step in steps],
         functions,
@@ -171,7 +174,7 @@ def subject_of(
         reference.shapes[layer.outputs[0]],
         reference.weights,
         trace.parameters,
-        _folded_with(reference, alignment, position),
+        [reference.layers[p] for p in alignment.fold(position)],
         [reference.layers[p] for p, other in alignment.computed_with.items() if other == position],
         list(feeders(reference, layer)),
         [alignment.torch_value(v) for v in layer.inputs],
@@ -185,10 +188,15 @@ def _least(reference: ReferenceTrace, layer: Layer) -> float:
     return min((float(np.min(a)) for v in layer.inputs if np.size(a := reference.values[v])), default=0.0)
 
 
-def _folded_with(reference: ReferenceTrace, alignment: Alignment, position: int) -> Layer | None:
-    """The layer whose weights are multiplied with those of this one."""
-    pairs = [*alignment.folded.items(), *((b, a) for a, b in alignment.folded.items())]
-    return next((reference.layers[other] for own, other in pairs if own == position), None)
+def _holder(reference: ReferenceTrace, alignment: Alignment, position: int) -> int:
+    """The layer whose operations hold a layer's weights: its own, or that with which a fold ends.
+
+    The last of a fold compares the product; where it has no weights itself (Rescaling), the one with the kernel does.
+    """
+    last, layer = alignment.folded.get(position, position), reference.layers[position]
+    ends = reference.layers[last]
+    has_kernel = any(map(products.is_kernel, layer.weights))
+    return last if has_kernel and "weights" not in of_layer(ends.class_name, ends.config) else position
 
 
 def feeders(reference: ReferenceTrace, layer: Layer) -> Iterator[tuple[Layer, tuple[int, ...]]]:

@@ -71,7 +71,7 @@ class Subject:
         given: Shape of what the Keras layer gives.
         others: All weights of the Keras model by (layer, weight), to name the one that the port holds instead.
         port: All parameters and buffers of the port by name.
-        partner: The layer whose weights are multiplied with this one's, where it is folded.
+        fold: All layers whose weights are multiplied with this one's, where it is folded, and it itself, in order.
         absorbed: Layers that have no value of their own in the port, and are computed with this one.
         feeders: Keras layers that give what this one takes, each with the shape that itself takes, in order.
         sources: Torch values that are what the layer takes, in order; None where there is none.
@@ -95,7 +95,7 @@ class Subject:
     given: tuple[int, ...] = ()
     others: Mapping[tuple[str, str], Array] = dataclasses.field(default_factory=dict)
     port: Mapping[str, Array] = dataclasses.field(default_factory=dict)
-    partner: Layer | None = None
+    fold: Sequence[Layer] = ()
     absorbed: Sequence[Layer] = ()
     feeders: Sequence[tuple[Layer, tuple[int, ...]]] = ()
     sources: Sequence[int | None] = ()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from pytest_kerasdiff.align import products
 from pytest_kerasdiff.align.kinds import inside
 from pytest_kerasdiff.change import Change, Edit, Here, Step
 from pytest_kerasdiff.checks import eps, epsilons, folding
@@ -48,8 +49,10 @@ def suspect(case: Case) -> Iterator[Suspicion]:
 
 def _norm(case: Case) -> Layer | None:
     """The layer that has the epsilon: the one at hand, or the one whose weights are multiplied with its own."""
-    for layer in (case.layer, case.subject.partner):
-        if layer is not None and "epsilon" in inside(layer.class_name, layer.config)[1]:
+    parts = folding.parts_of(case.subject)
+    norms: Sequence[Layer] = [parts[3]] if parts is not None else case.subject.fold
+    for layer in (case.layer, *norms):
+        if "epsilon" in inside(layer.class_name, layer.config)[1]:
             return layer
     return None
 
@@ -166,12 +169,13 @@ def _formulas(
         **{"scale": scale, "1 / root": 1 / root, "root": root, "variance": root**2},
         **{"shift": beta - mean * scale, "mean": -mean * scale, "mean / root": mean / root},
     }
-    other = next((la for la in (subject.layer, subject.partner) if la is not None and la is not norm), None)
-    bias = subject.others.get((other.weight_owner, "bias")) if other is not None else None
+    product = products.of(subject.others, subject.fold)
+    own = product.weights if product is not None else {}
+    bias = next((array for name, array in own.items() if name.rpartition("/")[2] == "bias"), None)
     if bias is not None and bias.size == scale.size:
         found["bias"] = (bias.astype(np.float64) - mean) * scale + beta
     parts = folding.parts_of(subject)
-    if parts is not None and parts[0].shape[parts[4]] == scale.size and other is not None:
+    if parts is not None and parts[0].shape[parts[4]] == scale.size:
         # In front of the layer: what the normalisation adds goes through the kernel.
         kernel, axis = parts[0], parts[4]
         shaped = found["shift"].reshape([-1 if d == axis else 1 for d in range(kernel.ndim)])

@@ -33,10 +33,12 @@ class Form(NamedTuple):
     Attributes:
         exact: As the multiplication gives it in float64.
         settled: As the port's elements are compared with it, float32.
+        summed: Its elements may be less than what was summed in them: those of a bias, and of a table.
     """
 
     exact: Floats
     settled: Array
+    summed: bool
 
 
 def as_one(case: Case) -> Case:
@@ -49,8 +51,8 @@ def as_one(case: Case) -> Case:
     made = product.made() if product is not None else None
     if product is None or made is None:
         return case
-    first, last = (product.norm, product.layer) if product.inward else (product.layer, product.norm)
-    weights = {name: _settled(array) for name, array in made.items()}
+    first, last = product.layers[0], product.layers[-1]
+    weights = {name: _settled(array, _is_summed(name)) for name, array in made.items()}
     sizes = {array.size for array in made.values()}
     forms = [_as_torch(product, name, made[name], weights[name]) for name in made]
     held = {
@@ -65,7 +67,7 @@ def as_one(case: Case) -> Case:
             for name, array in (two.made() or {}).items()
             if array.size in sizes
         }
-        others = {key: _settled(array) for key, array in exact.items()}
+        others = {key: _settled(array, _is_summed(key[1])) for key, array in exact.items()}
         forms += [_as_torch(product, key[1], array, others[key]) for key, array in exact.items()]
         others |= _unfolded(case)
         port |= {n: found for n, a in port.items() if a.size in sizes and (found := snapped(a, forms)) is not None}
@@ -88,7 +90,7 @@ def as_one(case: Case) -> Case:
         weights=weights,
         constants={**case.subject.constants, **constants},
         folded=False,
-        partner=None,
+        fold=(),
         taken=[case.reference.shapes[v] for v in layer.inputs],
         others=others,
         port=port,
@@ -99,18 +101,17 @@ def as_one(case: Case) -> Case:
 
 
 def product_of(case: Case) -> Product | None:
-    """The two layers that one operation of the port is; None for a layer of its own."""
-    folded = [own for own, other in case.alignment.folded.items() if other == case.position]
+    """The layers that one operation of the port is; None for a layer of its own."""
     kinds = [operations.kind(step)[0] for step in case.subject.steps]
-    if len(folded) != 1 or "norm" in kinds:
+    if case.position in case.alignment.folded or "norm" in kinds:
         return None
-    return products.of(case.reference, case.reference.layers[folded[0]], case.layer)
+    return products.of(case.reference.weights, [case.reference.layers[p] for p in case.alignment.fold(case.position)])
 
 
 def others_of(case: Case, product: Product) -> Iterator[Product]:
-    """All other layers of the port that are two of Keras's."""
-    for own, other in case.alignment.folded.items():
-        two = products.of(case.reference, *(case.reference.layers[i] for i in (own, other)))
+    """All other layers of the port that are several of Keras's."""
+    for last in dict.fromkeys(case.alignment.folded.values()):
+        two = products.of(case.reference.weights, [case.reference.layers[p] for p in case.alignment.fold(last)])
         if two is not None and two.norm is not product.norm:
             yield two
 
@@ -126,8 +127,12 @@ def _unfolded(case: Case) -> dict[tuple[str, str], Array]:
 def _as_torch(product: Product, name: str, exact: Floats, settled: Array) -> Form:
     kernel = kernel_of(name, settled, inside(product.layer.class_name, product.layer.config)[0])
     if kernel is None:
-        return Form(exact, settled)
-    return Form(np.asarray(kernel.as_torch(exact), np.float64), kernel.as_torch(settled))
+        return Form(exact, settled, _is_summed(name))
+    return Form(np.asarray(kernel.as_torch(exact), np.float64), kernel.as_torch(settled), False)
+
+
+def _is_summed(name: str) -> bool:
+    return "kernel" not in name
 
 
 def snapped(port: Array, forms: Sequence[Form]) -> Array | None:
@@ -142,7 +147,7 @@ def snapped(port: Array, forms: Sequence[Form]) -> Array | None:
         if (found := _in_any_order(flat, form)) is not None:
             return found.astype(np.float32).reshape(port.shape)
     for form in alike:
-        for way in (form, Form(form.exact.T, form.settled.T)) if form.exact.ndim == 2 else (form,):
+        for way in (form, Form(form.exact.T, form.settled.T, form.summed)) if form.exact.ndim == 2 else (form,):
             if (found := _in_place(port, flat, way)) is not None:
                 return found.astype(np.float32).reshape(port.shape)
     return None
@@ -155,32 +160,32 @@ def _in_place(port: Array, flat: Floats, form: Form) -> Array | None:
     kind = rounded(port, port)
     if kind and bool(np.all(np.abs(flat - want) <= _HALF[kind] * np.abs(want) + _SMALLEST)):
         return SIXTEEN_BITS[kind](settled)  # where the port's is another, it is on the edge between two numbers
-    near = np.abs(flat - want) <= _tolerance(form.exact).ravel()
+    near = np.abs(flat - want) <= _tolerance(form.exact, form.summed).ravel()
     return np.where(near, settled, flat) if near.mean() >= _MOSTLY else None
 
 
 def _in_any_order(flat: Floats, form: Form) -> Array | None:
     want = form.exact.ravel()
     order, sizes = np.argsort(flat), np.argsort(want)
-    if np.any(np.abs(flat[order] - want[sizes]) > _tolerance(form.exact).ravel()[sizes]):
+    if np.any(np.abs(flat[order] - want[sizes]) > _tolerance(form.exact, form.summed).ravel()[sizes]):
         return None
     made = np.empty(flat.size, np.float32)
     made[order] = form.settled.ravel()[sizes]
     return made
 
 
-def _tolerance(array: Array) -> Floats:
-    """How far the multiplication's rounding may take each element; what is summed in a bias may be larger than it."""
+def _tolerance(array: Array, summed: bool) -> Floats:
+    """How far the multiplication's rounding may take each element; what is summed in it may be larger than it."""
     size = np.abs(np.asarray(array, np.float64))
     most = float(size.max(initial=0.0))
-    return np.asarray(_ROUNDED * (np.full_like(size, most) if array.ndim < 2 else size) + 2.0**-40 * most)
+    return np.asarray(_ROUNDED * (np.full_like(size, most) if summed else size) + 2.0**-40 * most)
 
 
-def _settled(array: Floats) -> Array:
+def _settled(array: Floats, summed: bool) -> Array:
     """float32 elements, those of one size to rounding made equal: rounding may exchange their order."""
     flat = array.ravel()
     order = np.argsort(flat)
-    apart = np.diff(flat[order]) > 2 * _tolerance(array).ravel()[order][1:]
+    apart = np.diff(flat[order]) > 2 * _tolerance(array, summed).ravel()[order][1:]
     first = np.concatenate([[0], np.where(apart, np.arange(1, flat.size), 0)])
     made = np.empty_like(flat)
     made[order] = flat[order][np.maximum.accumulate(first)]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pytest_kerasdiff.align import products
 from pytest_kerasdiff.align.kinds import inside
 from pytest_kerasdiff.align.products import Floats, Numbers, Product
 from pytest_kerasdiff.checks import epsilons, weights
@@ -15,6 +16,7 @@ from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.held import Found, Held, held
 from pytest_kerasdiff.diagnosis import folded
 from pytest_kerasdiff.diagnosis.case import Case
+from pytest_kerasdiff.trace import Layer
 
 _SAME = 2.0**-19
 """Relative difference to the largest element that a folded kernel or bias may have: thirty-two float32 roundings."""
@@ -47,18 +49,43 @@ def explain(case: Case, found: Sequence[Found]) -> Sequence[Found]:
     constants = held(case.subject)
     two = checks.subject_of(case.reference, case.judge.candidate, case.alignment, case.position, case.verdict)
     solved = [one.value for one in epsilons.solve(two)]
-    for way in otherwise(case.product, folded.others_of(case, case.product), solved):
-        made = case.product.made(way.numbers, way.biased)
+    layers = [case.reference.layers[p] for p in case.alignment.fold(case.position)]
+    for cause, words, made in _ways(case, layers, solved):
         if made is not None and all(_is_held(case, name, array, constants) for name, array in made.items()):
             names = " and ".join(one.name for one in lost)
-            words = f"{names}: {way.words}; compute them with Keras's numbers"
-            named = {one.name: Found(way.cause, words if one is lost[0] else "", name=one.name) for one in lost}
+            said = f"{names}: {words}; compute them with Keras's numbers"
+            named = {one.name: Found(cause, said if one is lost[0] else "", name=one.name) for one in lost}
             return [named.get(one.name, one) for one in found]
     return found
 
 
+def _ways(
+    case: Case, layers: Sequence[Layer], solved: Sequence[float]
+) -> Iterator[tuple[str, str, Mapping[str, Floats] | None]]:
+    """Causes, what is done in words, and the weights that it makes."""
+    for product in products.each(case.reference.weights, layers):
+        if inside(product.norm.class_name, product.norm.config)[0] == "BatchNormalization":
+            for way in otherwise(product, folded.others_of(case, product), solved):
+                yield way.cause, way.words, product.made(way.numbers, way.biased)
+            continue
+        without = products.of(case.reference.weights, [layer for layer in layers if layer is not product.norm])
+        yield "rescaling", f"folded without {product.norm.name}", without.made() if without is not None else None
+        name, unmoved = product.norm.name, _unmoved(product.norm, case.reference.weights)
+        with_it = products.of(unmoved[1], [unmoved[0] if layer is product.norm else layer for layer in layers])
+        yield "rescaling", f"folded without what {name} adds", with_it.made() if with_it is not None else None
+
+
+def _unmoved(norm: Layer, weights: products.Weights) -> tuple[Layer, products.Weights]:
+    """A Rescaling without its offset, a Normalization without its mean."""
+    config = {key: 0 if key in ("offset", "mean") else value for key, value in norm.config.items()}
+    means = {key: 0 * weights[key] for name in norm.weights if "mean" in (key := (norm.weight_owner, name))[1]}
+    return dataclasses.replace(norm, config=config), {**weights, **means}
+
+
 def formula(product: Product) -> str:
-    """How both layers' weights become one kernel and one bias, in words."""
+    """How the layers' weights become one kernel and one bias, in words."""
+    if len(product.layers) > 2 or inside(product.norm.class_name, product.norm.config)[0] != "BatchNormalization":
+        return f"folded: the weights of {product.layer.name} times every factor, and every offset, of the other layers"
     scale = f"s = gamma / sqrt(moving_variance + {product.numbers.epsilon:g})"
     if product.inward:
         return f"folded: kernel · s along its inputs, bias + Σ kernel · (beta - moving_mean · s), {scale}"
