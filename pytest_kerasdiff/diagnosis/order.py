@@ -41,7 +41,7 @@ def twins(pieces: Pieces, judge: Judge, reference: ReferenceTrace) -> Iterator[t
         named = all(_is_called_so(judge, position) for position in (first, second))
         own, theirs = (_exchanges(pieces[position]) for position in (first, second))
         exchanged = {(wrong, right) for wrong, right in own if (right, wrong) in theirs}
-        # Where the modules have the names of the layers whose weights they hold, it is the functions that are exchanged.
+        # Where modules have the names of the layers whose weights they hold, it is the functions that are exchanged.
         if any(not named or wrong.isdigit() for wrong, _ in exchanged):
             yield first, second
 
