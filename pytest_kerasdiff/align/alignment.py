@@ -111,7 +111,7 @@ def align(
     found += known.recurrent_by_place(sides, found)
     by_weights = [a for a in found if a.last not in said and a.value not in said]
     walk.hints = {a.last: a.value for a in by_weights}
-    by_weights = known.consistent(by_weights, keras, torch)
+    by_weights = known.consistent(known.before_outputs(by_weights, outputs, sides), keras, torch)
     all_anchors = sorted([*stated, *by_weights], key=lambda a: keras.order(a.last))
     for anchor in all_anchors:
         if anchor.seats:
@@ -252,9 +252,27 @@ def _result(
         elif value not in reference.masks:
             result.passes_on[value] = _passed_on(walk, chain, layer.inputs)
     _join_between(result, reference)
+    _give_back(result, reference, chains, walk)
     for keras_value, torch_value in outputs:
         _extend_to_output(result, keras_value, torch_value)
     return result
+
+
+def _give_back(result: Alignment, reference: ReferenceTrace, chains: list[list[int]], walk: Walk) -> None:
+    """Where the port lacks a layer with a kernel, what stands for its activation is that of the layer before."""
+    owner = {v: i for i, layer in enumerate(reference.layers) for v in layer.outputs}
+    for position, (layer, chain) in enumerate(zip(reference.layers, chains, strict=True)):
+        value, source = layer.outputs[0], layer.inputs[0] if len(layer.inputs) == 1 else -1
+        if len(chain) < 2 or value not in result.pairs or owner.get(source) not in result.partial:
+            continue
+        ends = [result.keras.node(v) for v in (chain[-1], chains[owner[source]][-1])]
+        heavy, kinds = result.keras.node(chain[0]), {(n.kind, n.variant) for n in ends if n is not None}
+        lacks = heavy is not None and heavy.kind in known.MAIN_KINDS and chain[0] not in walk.pairs
+        if lacks and len(kinds) == 1 and next(iter(kinds))[0] == "act":
+            result.pairs[source] = result.pairs.pop(value)
+            result.partial.discard(owner[source])
+            result.main.pop(position, None)
+            result.passes_on[value] = source
 
 
 def _join_between(result: Alignment, reference: ReferenceTrace) -> None:

@@ -350,6 +350,29 @@ def sources(torch: Graph, steps: set[int]) -> tuple[int, ...]:
     return tuple(ordered)
 
 
+def before_outputs(anchors: Sequence[Anchor], outputs: Sequence[tuple[int, int]], sides: Sides) -> list[Anchor]:
+    """Drop anchors that lead to other outputs of the model on the two sides: two heads hold each other's weights.
+
+    Where the outputs end in other functions or have other sizes, it is they that stand in another order.
+    """
+    keras, torch = sides.keras, sides.torch
+
+    def in_order(u: int, v: int) -> bool:
+        ends = [(n.kind, n.variant) for n in (keras.node(u), torch.node(v)) if n is not None]
+        sizes = math.prod(sides.reference.shapes[u]), math.prod(sides.candidate.shapes[v])
+        return len({*ends}) < 2 and sizes[0] == sizes[1]
+
+    def agrees(anchor: Anchor) -> bool:
+        return all(
+            (u == anchor.last or keras.leads_to(anchor.last, u))
+            == (v == anchor.value or torch.leads_to(anchor.value, v))
+            for u, v in outputs
+        )
+
+    several = len(outputs) > 1 and all(in_order(u, v) for u, v in outputs)
+    return [a for a in anchors if agrees(a)] if several else list(anchors)
+
+
 def consistent(anchors: Sequence[Anchor], keras: Graph, torch: Graph) -> list[Anchor]:
     """Drop anchors that contradict the others: "is computed from" must agree on both sides for every pair.
 

@@ -68,6 +68,9 @@ def join_alike(result: Alignment, sides: Sides) -> None:
                 continue
             if main is None or _has_norm(sides.torch, main, inward) or not (inward or value in result.pairs):
                 continue
+            kernel = sides.reference.weights[layers[node.owner].weight_owner, sides.weights[value][0]]
+            if not any(c.array.ndim > 1 and c.array.size == kernel.size for c in held[main]):
+                continue  # several layers side by side
             first, last = (own, node.owner) if inward else (node.owner, own)
             result.passes_on.pop(given)
             if not inward:

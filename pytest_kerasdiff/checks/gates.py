@@ -203,14 +203,18 @@ def _biases(cell: Cell, quad: Quad, subject: Subject) -> Found:
     if split and _alike(sum(ours), sum(wanted)):
         words = f"{name}: {where} have the right sum, but torch multiplies the second's last gate by r; keep both apart"
         return Found("weights-differ", words, "unproven")
-    order = blocks_in_order(np.asarray(sum(both)), np.asarray(sum(ours)), gates)
+    once, total = np.asarray(sum(both)), np.asarray(sum(ours))
+    if not split and blocks_in_order(2 * once, total, gates) is not None:
+        words = f"{name}: both {where} hold it, its gates in another order, and torch adds the two"
+        return Found("lstm-bias-doubled", f"{words}; load it once, and fill the second with zeros")
+    order = blocks_in_order(once, total, gates)
     if order is not None:
         return Found(_CAUSES[gates], f"{name}: {_order_in_words(where, order, gates)}")
     for holder in (quad[2], quad[3]):
         theirs = None if holder is None else strangers.of_another_layer(name, np.asarray(bias), subject, holder)
         if theirs is not None:
             return theirs
-    total, right = (np.asarray(sum(parts), np.float32) for parts in (ours, wanted))
+    total, right = np.asarray(total, np.float32), np.asarray(sum(wanted), np.float32)
     if kind := rounded(right, total):
         return Found("weights-rounded", f"{name}: {where} are Keras's after rounding to {kind}; load Keras's bias")
     cause = "weights-not-loaded" if strangers.is_unlike(total, right) else "weights-differ"

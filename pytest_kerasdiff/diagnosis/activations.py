@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_kerasdiff import curves
+from pytest_kerasdiff.align.graph import Node
 from pytest_kerasdiff.align.kinds import activation_of
-from pytest_kerasdiff.change import Change, Edit, Step
+from pytest_kerasdiff.change import Chain, Change, Edit, Step
 from pytest_kerasdiff.checks import settings
 from pytest_kerasdiff.diagnosis import pieces
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
-from pytest_kerasdiff.trace import Value
+from pytest_kerasdiff.trace import Operation, Value
 
 
 def concerns(case: Case) -> bool:
@@ -32,33 +33,47 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     source = case.alignment.inside.get(node.operands[0], case.alignment.torch_value(node.operands[0]))
     if source is None or source == value or not case.alignment.torch.is_ancestor(source, value):
         return
-    source = _behind_moves(case, source, value)
+    place, source = _between_moves(case, source, value)
     taken = node.operands[0] if node.operands[0] in case.reference.shapes else case.layer.outputs[0]
     piece = pieces.activation(case, case.layer, taken, source)
     cause, words, stated = _named(case)
-    if not cause:
+    if not cause or piece is None or _is_the_same(case.trace.operations[place], piece.chain):
         return
-    if piece is None:
-        return
-    place = case.alignment.torch.producer[value]
     edit = Edit(instead=Step("alias", {"self": Value(source)}), after=piece.chain)
     change = Change(edits={place: edit})
     operation = case.trace.operations[place]
     ways = [Way(change)] if case.verdict.is_wrong or case.subject.curves is None else []
     ways += [Way(change, table=True)] if case.subject.curves is not None else []
-    yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated)
+    port = case.alignment.torch.nodes[place].variant
+    exchange = f"{port} for {node.variant}"
+    yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated, piece=exchange)
 
 
-def _behind_moves(case: Case, source: int, value: int) -> int:
-    """What the port's function takes, where only movements lie between it and what Keras's takes."""
-    node = case.alignment.torch.node(value)
+def _between_moves(case: Case, source: int, value: int) -> tuple[int, int]:
+    """The operation that gives the port's function, and what it takes: what is moved before and after it stays."""
+    torch = case.alignment.torch
+    last = value
+    while (node := torch.node(last)) is not None and _only_moves(node) and node.operands[0] != source:
+        last = node.operands[0]
+    node = torch.node(last)
     begins = at = node.operands[0] if node is not None and len(node.operands) == 1 else source
     while at != source:
-        node = case.alignment.torch.node(at)
-        if node is None or node.kind not in ("move", "identity") or len(node.operands) != 1:
-            return source
+        node = torch.node(at)
+        if node is None or not _only_moves(node):
+            begins = source
+            break
         at = node.operands[0]
-    return begins
+    return torch.producer[last], begins
+
+
+def _is_the_same(operation: Operation, chain: Chain) -> bool:
+    """Whether the port has Keras's softmax there: what is wrong is something else."""
+    own = chain[0].arguments.get("dim") if len(chain) == 1 and chain[0].op == "softmax.int" else None
+    return own is not None and operation.op in ("softmax", "_softmax") and operation.arguments.get("dim") == own
+
+
+def _only_moves(node: Node) -> bool:
+    return node.kind in ("move", "identity") and len(node.operands) == 1
 
 
 def _named(case: Case) -> tuple[str, str, bool]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from pytest_kerasdiff.change import Change, combined
-from pytest_kerasdiff.diagnosis import attention_layers, weights
+from pytest_kerasdiff.change import Change
+from pytest_kerasdiff.diagnosis import attention_layers
 from pytest_kerasdiff.diagnosis import attention_scores as scores
 from pytest_kerasdiff.diagnosis.attention_layers import ID, PLAIN, PROJECTED
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
-from pytest_kerasdiff.diagnosis.reproduction import Otherwise, Port, explained, fields
+from pytest_kerasdiff.diagnosis.reproduction import Otherwise, Port, explained, fields, of_weights
 from pytest_kerasdiff.equations.attention import Attention
 
 _SECONDS = 3.0
@@ -39,10 +39,7 @@ def concerns(case: Case) -> bool:
 
 def suspect(case: Case) -> Iterator[Suspicion]:
     """What the port does otherwise, where that gives what it gives."""
-    undone = Change()
-    for suspicion in weights.suspect(case) if weights.concerns(case) else ():
-        if suspicion.ways:
-            undone = combined(undone, suspicion.ways[0].change) or undone
+    undone, beside = of_weights(case)
     for known in (undone, Change()) if undone else (undone,):
         for layer, taken in attention_layers.layers(case):
             port = Port(case, layer, taken, known)
@@ -54,6 +51,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
             found = list(explained(port, list(others), _SECONDS))
             if found:
                 yield from found
+                yield from beside if known else ()  # the port does the one and the other
                 return
             break
 
@@ -62,7 +60,7 @@ def _others(case: Case, own: Attention, shapes: list[tuple[int, ...]]) -> Iterat
     yield from _of_causality(own, shapes)
     yield from _of_masks(own)
     yield from scores.scales(case, own, shapes)
-    yield from _of_exchanges(case, own)
+    yield from _of_exchanges(own)
     yield from scores.softmaxes(own)
     if own.query is not None:
         yield from _of_heads(own)
@@ -125,8 +123,7 @@ def _of_masks(own: Attention) -> Iterator[Otherwise]:
         yield Otherwise(ID, text, patch, fields({"fill": fill}))
 
 
-def _of_exchanges(case: Case, own: Attention) -> Iterator[Otherwise]:
-    swapped = any(check.cause == "weights-swapped" for check in case.failed)
+def _of_exchanges(own: Attention) -> Iterator[Otherwise]:
     for kind, whose in (("roles", "the {}"), ("kernels", "the {}'s projection"), ("sources", "the {} input")):
         for order in itertools.product(range(3), repeat=3):
             if order == (0, 1, 2) or (kind == "kernels" and own.query is None) or (own.query and len({*order}) < 3):
@@ -138,7 +135,7 @@ def _of_exchanges(case: Case, own: Attention) -> Iterator[Otherwise]:
                 patch = f"exchange {' and '.join(keras for keras, _ in wrong)}"
             if own.query is None:
                 patch = "Keras's list is [query, value, key]: softmax(query @ key.mT) @ value"
-            cause = "weights-swapped" if swapped and kind != "sources" else ID
+            cause = ID if kind == "sources" or own.query is None or len({*order}) < 3 else "weights-swapped"
             yield Otherwise(cause, text, patch, fields({kind: order}), alone=len({*order}) < 3)
 
 

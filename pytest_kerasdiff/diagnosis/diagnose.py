@@ -14,6 +14,7 @@ from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.diagnosis import noise, order, pattern, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.entrance import Entrance
+from pytest_kerasdiff.diagnosis.missing import is_missing
 from pytest_kerasdiff.diagnosis.trial import Bench, Budget, Repair, measure
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
@@ -118,6 +119,10 @@ def diagnose(
         for position, other in ((extra, lacking), (lacking, extra)):
             name = reference.layers[other].name
             found.causes[position] = [_in_order(cause, name) for cause in found.causes[position]]
+    for first, second in order.twins(pieces, reference):
+        for position, other in ((first, second), (second, first)):
+            name = reference.layers[other].name
+            found.causes[position] = [_as_a_twin(cause, name) for cause in found.causes[position]]
     if change or entrance is not None:
         before, after = _whole(judge, change, entrance.port if entrance is not None else judge)
         found.repaired = _largest(before), None if after is None else _largest(after)
@@ -151,6 +156,14 @@ def _of_the_input(entrance: Entrance) -> Cause:
     return Cause(suspicion.id, f"{suspicion.text}{single}", not single, *sizes, suspicion.patch)
 
 
+def _as_a_twin(cause: Cause, other: str) -> Cause:
+    """A cause that is the same as having the weights of another layer of the same form, which has this one's."""
+    if not cause.confirmed or cause.id not in ("activation-kind", "missing-layer", "extra-layer", "merge-mode"):
+        return cause
+    text = f"{cause.text}; in {other} it is the other way round, so the two hold each other's weights"
+    return dataclasses.replace(cause, id="weights-swapped", text=text, patch=f"exchange its weights with {other}'s")
+
+
 def _in_order(cause: Cause, other: str) -> Cause:
     """A cause whose other half was found at another layer."""
     if cause.id not in ("extra-layer", "missing-layer") or not cause.confirmed:
@@ -166,7 +179,7 @@ def _layer(case: Case, budget: Budget, notes: list[str]) -> tuple[list[Cause], l
     all_of_them += [
         Suspicion(check.cause, *_told(check.message))
         for check in case.failed
-        if check.cause not in {*named, "internal"}
+        if check.cause not in {*named, "internal"} and not (is_missing(case) and check.check == "weights")
     ]
     bench = Bench(case, budget)
     repair, ties = _search(all_of_them, bench)

@@ -25,6 +25,8 @@ _DROPOUTS = frozenset(
     ["dropout", "dropout1d", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "bernoulli"]
 )
 _RANDOM = frozenset(["rand_like", "randn_like", "bernoulli", "rand", "randn", "normal", "uniform", "randint_like"])
+_REORDERS = frozenset({"index", "index_select", "gather", "take"})
+"""Operations that bring the channels of an input into another order."""
 _MOST = 16
 """Operations of a layer that are left out one after the other."""
 
@@ -136,7 +138,8 @@ def _only_moved(case: Case, values: Sequence[int]) -> bool:
         node = case.alignment.torch.node(values[0])
         if node is None:
             return values[0] in case.trace.inputs
-        if node.kind not in ("move", "identity", "affine"):
+        moves = case.trace.operations[case.alignment.torch.producer[values[0]]].op in _REORDERS
+        if node.kind not in ("move", "identity", "affine") and not moves:
             return False
         values = node.operands
     return False
@@ -175,6 +178,7 @@ def _operands(case: Case) -> Iterator[Suspicion]:
             f"Keras takes the value of {name}, the port takes {_called(case, other)} [{source}]",
             f"take the value of {name} [{source}]",
             ways,
+            piece=f"{other} for {torch_value}",
         )
 
 

@@ -14,11 +14,12 @@ from pytest_kerasdiff.diagnosis.trial import read_by
 
 def concerns(case: Case) -> bool:
     """Whether the layer, or its last primitive, has no torch operation."""
-    value = case.layer.outputs[0]
-    return bool(case.layer.inputs) and (
-        case.position in case.alignment.partial
-        or (value in case.alignment.passes_on and case.layer.class_name not in IDENTITIES)
-    )
+    return bool(case.layer.inputs) and (case.position in case.alignment.partial or is_missing(case))
+
+
+def is_missing(case: Case) -> bool:
+    """Whether the port has no operation for a layer that does something: its weights are nowhere, too."""
+    return case.layer.outputs[0] in case.alignment.passes_on and case.layer.class_name not in IDENTITIES
 
 
 def suspect(case: Case) -> Iterator[Suspicion]:

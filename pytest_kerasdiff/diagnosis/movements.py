@@ -10,7 +10,7 @@ import numpy as np
 from pytest_kerasdiff.align import operations
 from pytest_kerasdiff.align.kinds import inside
 from pytest_kerasdiff.change import Change, Edit, Step
-from pytest_kerasdiff.diagnosis.arranged import Positions, in_keras, only, order, taken, whole_layer
+from pytest_kerasdiff.diagnosis.arranged import Positions, in_keras, inverse, only, order, taken, whole_layer
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way, arguments_with
 from pytest_kerasdiff.trace import Layer, Operation, Value
 
@@ -103,6 +103,39 @@ def order_read(case: Case) -> Iterator[Suspicion]:
     before = case.reference.shapes[moved.inputs[0]] if moved is not None else shape
     text = f"order: Keras's {case.layer.class_name} reads {_said(moved, before)}, port otherwise [{operation.source}]"
     yield Suspicion(cause, text, _patch(moved, before, operation), ways, stated=now is not None)
+
+
+def gives(case: Case) -> bool:
+    """Whether the layer gives an output of the model, and is wrong."""
+    return case.layer.outputs[0] in case.reference.outputs and case.verdict.status == "fault" and bool(case.steps)
+
+
+def order_given(case: Case) -> Iterator[Suspicion]:
+    """What the port moves last, in Keras's order: an output is given as Keras gives it."""
+    result, value, torch = case.layer.outputs[0], case.value, case.alignment.torch
+    if value is None:
+        return
+    before, names = value, list[str]()
+    while (node := torch.node(before)) is not None and node.kind == "move" and len(node.operands) == 1:
+        names.append(case.trace.operations[torch.producer[before]].op)
+        before = node.operands[0]
+    shape = case.reference.shapes[result]
+    if before == value or before in case.trace.inputs or case.trace.shapes[value] != shape:
+        return
+    natural = np.arange(math.prod(shape)).reshape(shape)
+    known = order(case, result, before)
+    orders = [known] if known is not None else [np.moveaxis(natural, -1, 1), natural]
+    place = torch.producer[value]
+    last = case.trace.operations[place]
+    begin = Step("alias", {"self": Value(before)})
+    ways = [
+        Way(Change(edits={place: Edit(instead=begin, after=taken(inverse(positions, shape)))}))
+        for positions in orders
+        if positions.shape == case.trace.shapes[before]
+    ]
+    cause = "reshape" if {"view", "reshape", "_unsafe_view"} & set(names) else "permute"
+    text = f"output: Keras gives {shape[1:]} in this order of axes, the port's elements stand otherwise [{last.source}]"
+    yield Suspicion(cause, text, f"move the axes into Keras's order [{last.source}]", ways)
 
 
 def _moves_elements(operation: Operation) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_kerasdiff.judge import Judge
+from pytest_kerasdiff.trace import ReferenceTrace
 
 _FAR = 3
 """Steps between two layers up to which one's operation may stand at the other."""
@@ -28,6 +30,28 @@ def exchanged(pieces: Pieces, judge: Judge) -> Iterator[tuple[int, int]]:
                 taken.add(lacking)
                 yield extra, lacking
                 break
+
+
+def twins(pieces: Pieces, reference: ReferenceTrace) -> Iterator[tuple[int, int]]:
+    """Two layers of one form of which each has what is the other's: it is as if they held each other's weights."""
+    for first, second in itertools.combinations(pieces, 2):
+        forms = [_form(reference, position) for position in (first, second)]
+        if forms[0] != forms[1] or not forms[0][1]:
+            continue
+        own, theirs = (_exchanges(pieces[position]) for position in (first, second))
+        if any((right, wrong) in theirs for wrong, right in own):
+            yield first, second
+
+
+def _exchanges(own: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """(what the port has, what Keras has there) of the pieces of one layer."""
+    return {(wrong, right) for _, piece in own for wrong, between, right in [piece.partition(" for ")] if between}
+
+
+def _form(reference: ReferenceTrace, position: int) -> tuple[str, list[tuple[int, ...]]]:
+    layer = reference.layers[position]
+    shapes = [reference.weights[layer.weight_owner, name].shape for name in layer.weights]
+    return layer.class_name, shapes
 
 
 def _are_near(judge: Judge, first: int, second: int) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pytest_kerasdiff.align.kinds import activation_of, parts
 from pytest_kerasdiff.change import Chain, Here, Step
-from pytest_kerasdiff.diagnosis import functions
+from pytest_kerasdiff.diagnosis import functions, kernels
 from pytest_kerasdiff.diagnosis.arranged import in_keras, order, taken
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.diagnosis.layout import along, dims, spread
@@ -25,7 +25,7 @@ class Piece:
     """What a layer, or the end of one, computes.
 
     Attributes:
-        kind: "act", "norm", "affine", "pool" or "join".
+        kind: "act", "norm", "affine", "pool", "kernel" or "join".
         name: What it is, in a reader's words.
         chain: Its steps on the layer's input.
         code: A line of torch that computes it of x.
@@ -71,6 +71,9 @@ def whole_layer(case: Case, position: int, torch_value: int) -> Piece | None:
     source = layer.inputs[0]
     if activation_of(layer.class_name, layer.config) is not None and layer.class_name not in _WITH_KERNEL:
         return activation(case, layer, source, torch_value)
+    if layer.class_name in kernels.CLASSES:
+        own = kernels.chain(case, layer, source, torch_value)
+        return None if own is None else Piece("kernel", layer.class_name, own, f"the {layer.class_name}'s module")
     if layer.class_name == "Rescaling":
         return rescaling(case, layer, source, torch_value)
     if layer.class_name == "Normalization":

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pytest_kerasdiff.change import Change, combined
+from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.diagnosis import recurrent_layers, weights
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 from pytest_kerasdiff.diagnosis.recurrent_layers import Layer
-from pytest_kerasdiff.diagnosis.reproduction import Equations, Otherwise, Port, explained
+from pytest_kerasdiff.diagnosis.reproduction import Equations, Otherwise, Port, explained, of_weights
 from pytest_kerasdiff.equations.activations import FUNCTIONS
 from pytest_kerasdiff.equations.recurrent import Cell, Recurrent
 
@@ -34,16 +34,12 @@ def concerns(case: Case) -> bool:
 
 def suspect(case: Case) -> Iterator[Suspicion]:
     """What the port does otherwise, where that gives what it gives."""
-    undone, of_weights, beside = Change(), list(weights.suspect(case)), []
-    for suspicion in of_weights:
-        if suspicion.ways and (both := combined(undone, suspicion.ways[0].change)) is not None:
-            undone = both
-            beside.append(dataclasses.replace(suspicion, sure=True))
+    undone, beside = of_weights(case)
     for layer in recurrent_layers.layers(case):
         for known in (undone, Change()) if undone else (undone,):
             port = Port(case, layer, recurrent_layers.taken(case), known)
             if port.is_known and port.reproduces(layer):  # weights are all that is wrong: these are tried first
-                yield from of_weights
+                yield from weights.suspect(case)
                 return
             found = list(explained(port, list(_others(layer.recurrent, layer.mask is not None)), _SECONDS))
             if found:
@@ -183,7 +179,11 @@ def _of_functions(first: Cell) -> Iterator[Otherwise]:
     for name in FUNCTIONS:
         text = f"activation: Keras {first.activation}, port {name}"
         yield Otherwise("activation-kind", text, f"use {first.activation} in the cell", _of_cells(_function(name)))
+    if first.kind == "lstm":
+        yield from _functions_of_cell(first)
     if first.kind == "gru":
+        text = "update gate: Keras keeps z of the state and takes 1 - z of what is new, the port the other way round"
+        yield Otherwise("gru-gate-order", text, "z * h + (1 - z) * new", _of_cells(_inverted))
         after = first.reset_after
         text = f"reset_after: Keras {after}, port {not after}"
         patch = "a cell of one's own: torch's GRU resets after the product and knows no other way"
@@ -192,12 +192,37 @@ def _of_functions(first: Cell) -> Iterator[Otherwise]:
         yield Otherwise("gru-reset-after", text, patch, _of_cells(_reset))
 
 
+def _functions_of_cell(first: Cell) -> Iterator[Otherwise]:
+    """Of an LSTM that is written by hand: one of its two functions alone."""
+    for which, whose in (("candidate", "what is new"), ("output", "the cell's state, for the output")):
+        for name in ("linear", "relu", "sigmoid"):
+            text = f"activation of {whose}: Keras {first.activation}, port {name}"
+            patch = f"{first.activation} of {whose}"
+            yield Otherwise("activation-kind", text, patch, _of_cells(_one_function(which, name)))
+
+
+def _one_function(which: str, name: str) -> Callable[[Cell], Cell | None]:
+    def made(cell: Cell) -> Cell | None:
+        if cell.kind != "lstm" or cell.activation == name:
+            return None
+        own = cell.output or cell.activation
+        if which == "output":
+            return dataclasses.replace(cell, output=name)
+        return dataclasses.replace(cell, activation=name, output=own)
+
+    return made
+
+
 def _gate(name: str) -> Callable[[Cell], Cell | None]:
     return lambda cell: None if cell.gate == name or cell.kind == "simple" else dataclasses.replace(cell, gate=name)
 
 
 def _function(name: str) -> Callable[[Cell], Cell | None]:
     return lambda cell: None if cell.activation == name else dataclasses.replace(cell, activation=name)
+
+
+def _inverted(cell: Cell) -> Cell | None:
+    return dataclasses.replace(cell, inverted=not cell.inverted) if cell.kind == "gru" else None
 
 
 def _reset(cell: Cell) -> Cell | None:

@@ -14,6 +14,7 @@ from pytest_kerasdiff.diagnosis import (
     epsilon,
     extra,
     folded,
+    groups,
     joins,
     means,
     missing,
@@ -64,6 +65,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("extra-layer",), extra.concerns, extra.functions),
     Detector(("extra-layer",), extra.is_unseen, extra.unseen),
     Detector(("train-mode",), modes.concerns, modes.suspect),
+    Detector(("groups",), groups.concerns, groups.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
     Detector(
         ("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),
@@ -79,6 +81,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("concat-order", "merge-mode"), joins.concerns, joins.suspect),
     Detector(("flatten-order", "permute", "reshape"), movements.moves, movements.own_order),
     Detector(("flatten-order", "permute", "reshape"), movements.reads, movements.order_read),
+    Detector(("permute", "reshape"), movements.gives, movements.order_given),
     Detector(("transposed-conv", "stride", "dilation"), resizing.is_transposed, resizing.transposed),
     Detector(("activation-kind", "activation-slope", "softmax"), activations.concerns, activations.suspect),
     Detector(("missing-layer", "softmax", "rescaling"), missing.concerns, missing.suspect),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pytest_kerasdiff.align.axes import AxesError
 from pytest_kerasdiff.change import Change, Edit, Step, combined
+from pytest_kerasdiff.diagnosis import weights
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.trace import Array, ReplayError, Value
 
@@ -185,6 +186,16 @@ def _order(
         return np.asarray(moved(numbers, first, second), np.int64)
     except (AxesError, ValueError):
         return numbers
+
+
+def of_weights(case: Case) -> tuple[Change, list[Suspicion]]:
+    """What is wrong with the layer's weights, undone, and the suspicions of it, as sure beside what else is found."""
+    undone, beside = Change(), []
+    for suspicion in weights.suspect(case) if weights.concerns(case) else ():
+        if suspicion.ways and (both := combined(undone, suspicion.ways[0].change)) is not None:
+            undone = both
+            beside.append(dataclasses.replace(suspicion, sure=True))
+    return undone, beside
 
 
 def explained(port: Port, several: Sequence[Otherwise], seconds: float) -> Iterator[Suspicion]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from pytest_kerasdiff.change import Change, combined
 from pytest_kerasdiff.checks import weights
@@ -12,13 +12,17 @@ from pytest_kerasdiff.diagnosis import misfolded, seats
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.placed import Seat
 
+_STRANGE = frozenset({"weights-not-loaded", "weights-differ"})
+_OF_SLOTS = _STRANGE | {"bn-slots-exchanged", "bn-stats-not-loaded", "bn-scale-center"}
 _MOST = 12
 """Ways to place the weights of one cause."""
 
 
 def concerns(case: Case) -> bool:
     """Whether the layer may have weights that its torch operations hold as they are."""
-    return weights.concerns(case.layer.class_name, case.layer.config) and not case.subject.folded
+    return weights.concerns(case.layer.class_name, case.layer.config) and not (
+        case.subject.folded or case.layer.outputs[0] in case.alignment.passes_on
+    )
 
 
 def suspect(case: Case) -> Iterator[Suspicion]:
@@ -27,8 +31,9 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     found = [one for one in compared if one.cause and weights.fails(one, case.subject)]
     places = seats.seats(case, list(dict.fromkeys(one.name for one in found)))
     groups: dict[str, list[Found]] = {}
+    causes = {one.cause for one in found}
     for one in found:
-        groups.setdefault(one.cause, []).append(one)
+        groups.setdefault(_in_slots(one.cause, causes), []).append(one)
     for cause, own in groups.items():
         several = [places.get(name, []) for name in dict.fromkeys(one.name for one in own)]
         words, remedies = zip(*(_told(one.words) for one in own if one.words), strict=True)
@@ -37,6 +42,14 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         patch += f"; {misfolded.formula(case.product)}" if case.product is not None else ""
         sure = any(one.fails == "always" for one in own)
         yield Suspicion(cause, "; ".join(words), patch, ways, sure=sure)
+
+
+def _in_slots(cause: str, causes: Set[str]) -> str:
+    """The cause of a slot among those of all: where slots are exchanged, the last one holds what is left."""
+    exchanged = "bn-slots-exchanged" in causes
+    if "bn-scale-center" in causes and (exchanged or cause in _STRANGE) and cause in _OF_SLOTS:
+        return "bn-scale-center"  # one slot was left out, and all behind it moved up
+    return "bn-slots-exchanged" if exchanged and cause in _STRANGE else cause
 
 
 def _told(words: str) -> tuple[str, str]:

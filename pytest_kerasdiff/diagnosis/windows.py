@@ -16,6 +16,7 @@ from pytest_kerasdiff.checks.subject import Subject
 from pytest_kerasdiff.checks.windows import Stated, of_kind, remedy, said
 from pytest_kerasdiff.diagnosis.arranged import called, instead
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
+from pytest_kerasdiff.diagnosis.layout import dims
 from pytest_kerasdiff.diagnosis.surroundings import Surroundings, around, fitted, is_of_its_own, places
 from pytest_kerasdiff.trace import Constant, Operation
 
@@ -115,6 +116,7 @@ def concerns(case: Case) -> bool:
 
 def suspect(case: Case) -> Iterator[Suspicion]:
     """Keras's stride, dilation, groups and padding in the place of the port's."""
+    yield from _turned(case)
     own = of_case(case)
     if own is None:
         return
@@ -134,6 +136,38 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         yield Suspicion(name, text, _on_module(own.operation, name, theirs) or patch, [Way(c) for c in changes])
     yield from _groups(own)
     yield from _paddings(own, stated, padding)
+
+
+def _turned(case: Case) -> Iterator[Suspicion]:
+    """A kernel that is wide where Keras's is high, on axes that stand as Keras's do."""
+    subject = hyper.within(case.subject)
+    operation, config = of_kind(subject, "conv"), subject.layer.config
+    weight = operation.arguments.get("weight") if operation is not None else None
+    if operation is None or not isinstance(weight, Constant) or len(case.layer.inputs) != 1 or not subject.taken:
+        return
+    kernel = next((n for n in subject.weights if n.rpartition("/")[2].endswith("kernel")), None)
+    form = forms.kernel_of(kernel, subject.weights[kernel], subject.layer.class_name) if kernel is not None else None
+    value = case.alignment.torch_value(case.layer.inputs[0])
+    port = weight.index in subject.constants and subject.constants[weight.index].array.shape[2:]
+    if kernel is None or form is None or value is None or not port:
+        return
+    axes = range(1, len(port) + 1) if config.get("data_format") != "channels_first" else range(2, len(port) + 2)
+    keras = geometry.of_keras(config, subject.taken[0], subject.given, subject.absorbed)
+    if (
+        port == keras.size
+        or sorted(port) != sorted(keras.size)
+        or (dims(case, axes, case.layer.inputs[0], value) != list(range(2, len(port) + 2)))
+    ):
+        return
+    right = np.asarray(form.as_torch(subject.weights[kernel]))
+    arguments = {"self": Here(), "weight": right, "bias": operation.arguments.get("bias"), "stride": list(keras.stride),
+                 "dilation": list(keras.dilation), "groups": operation.arguments.get("groups", 1),
+                 "pads": [list(p) for p in keras.pads]}  # fmt: skip
+    edits = around(case, operation).removed(case)
+    edits[case.place(operation)] = instead(operation, operation.inputs[0], Step("keras.convolution", arguments))
+    text = f"kernel: Keras {keras.size}, port {tuple(port)} [{operation.source}]"
+    patch = f"kernel_size={keras.size} and the kernel as it is: {called(operation)}"
+    yield Suspicion("conv-kernel-layout", text, patch, [Way(Change(edits=edits))])
 
 
 def _on_module(operation: Operation, name: str, value: object) -> str:

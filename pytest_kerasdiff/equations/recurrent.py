@@ -36,6 +36,7 @@ class Cell:
         order: Which of Keras's gates the port takes for the first, the second, ….
         ordered: Whether it does so with what the input gives, and with what the state gives.
         inverted: A GRU keeps with 1 - z what Keras keeps with z.
+        output: Name of the function of an LSTM's cell state, where it is another one than that of what is new.
     """
 
     kind: Literal["lstm", "gru", "simple"]
@@ -49,6 +50,7 @@ class Cell:
     order: tuple[int, ...] = ()
     ordered: tuple[bool, bool] = (True, True)
     inverted: bool = False
+    output: str = ""
 
     @property
     def states(self) -> int:
@@ -73,7 +75,7 @@ class Cell:
             both_of = zip(self._gates(own, False), self._gates(self.again(h), True), strict=True)
             i, f, c, o = (a + b for a, b in both_of)
             cell = gate(f) * states[1] + gate(i) * act(c)
-            return gate(o) * act(cell), cell
+            return gate(o) * FUNCTIONS[self.output or self.activation](cell), cell
         xz, xr, xh = self._gates(own, False)
         hz, hr, hh = self._gates(self.again(h) + second, True)
         z, r = gate(xz + hz), gate(xr + hr)
