@@ -83,8 +83,8 @@ def table(found: Mapping[tuple[str, str], Found], right: int, alarms: int) -> st
     detected = sum(one.detected for one in found.values())
     lines = [
         f"{len(found)} wrong ports, {several} of them with several faults: {detected} detected, in {exact} exactly the "
-        f"layers at fault are called so, in {complete} every fault is named and confirmed. {right} right ports: {alarms} "
-        "false alarms.",
+        f"layers at fault are called so, in {complete} every fault is named and confirmed.",
+        f"{right} right ports: {alarms} false alarms.",
         "",
         "| id | where | ports | models | detected | layer | named | confirmed |",
         "|---|---|---|---|---|---|---|---|",

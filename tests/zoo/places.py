@@ -1,9 +1,9 @@
 """The ids of the catalogue of porting faults, each with the kind of model that it is made in."""
 
 _IDS = {
-    "image": "conv-kernel-layout conv-kernel-flipped depthwise-layout same-padding padding-mode zero-padding-layer stride "
-    "dilation groups pool-padding pool-kind pool-size transposed-conv upsampling cropping permute reshape input-layout "
-    "input-resize",
+    "image": "conv-kernel-layout conv-kernel-flipped depthwise-layout same-padding padding-mode zero-padding-layer "
+    "stride dilation groups pool-padding pool-kind pool-size transposed-conv upsampling cropping permute reshape "
+    "input-layout input-resize",
     "sequence": "lstm-gate-order lstm-bias-doubled gru-gate-order gru-reset-after bidirectional-order mha-layout "
     "embedding-row causal-padding masking rnn-direction rnn-return recurrent-activation attention",
     "dense": "dense-transposed flatten-order",

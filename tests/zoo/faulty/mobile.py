@@ -136,7 +136,7 @@ FAULTS = {
     "rows": Fault("dw", "depthwise-layout", made.changed("dw", made.rows)),
     "symmetric": Fault("dw", "same-padding"),
     "no_bias": Fault("dw", "bias-missing", made.changed("dw", torch.zeros_like, 1)),
-    "shifted": Fault("dw_bn", "bn-scale-center weights-not-loaded"),
+    "shifted": Fault("dw_bn", "bn-scale-center"),
     "gelu": Fault("dw_act", "activation-kind"),
     "max": Fault("squeeze", "pool-kind"),
     "not_transposed": Fault("reduce", "conv-kernel-layout", made.changed("reduce", made.in_out)),
@@ -146,7 +146,7 @@ FAULTS = {
     "of_another": Fault("expand", "weights-of-other-layer", made.taken(expand="reduce")),
     "slope": Fault("leaky", "activation-slope"),
     "relu_between": Fault("sep", "extra-layer"),
-    "groups": Fault("gn", "groups", module=lambda net: setattr(net.gn, "num_groups", 2), found="-"),
+    "groups": Fault("gn", "groups", module=lambda net: setattr(net.gn, "num_groups", 2)),
     "group_eps": Fault("gn", "eps", module=lambda net: setattr(net.gn, "eps", 1e-5)),
     "fresh_slopes": Fault("prelu", "weights-not-loaded", module=lambda net: net.prelu.reset_parameters()),
     "counts_padding": Fault("smooth", "pool-padding"),
@@ -154,7 +154,7 @@ FAULTS = {
 PAIRS = {
     "eps_and_gamma_beta": "",
     "multiplier_and_no_bias": "",
-    "groups_and_group_eps": "?eps",
+    "groups_and_group_eps": "",
     "max_and_added": "",
 }
 SUBJECT = Subject("faulty_mobile", mobile, Mobile, FAULTS, PAIRS, {"fused": Variant(Fused, "stem dw")})

@@ -126,7 +126,7 @@ def torchs_eps(net: Any) -> None:
 
 NORMS = "a0_bn a1_bn a2_bn b0_bn b1_bn b2_bn post_bn"
 FAULTS = {
-    "caffe": Fault("stem", "input-scale input-channels", found="extra-layer input-channels"),
+    "caffe": Fault("stem", "input-scale input-channels"),
     "bgr": Fault("stem", "input-channels"),
     "height_width": Fault("stem", "input-layout"),
     "symmetric": Fault("stem", "same-padding"),

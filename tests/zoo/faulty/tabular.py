@@ -114,7 +114,7 @@ FAULTS = {
     "deviation": Fault("d1_bn", "bn-slots-exchanged", made.changed("d1_bn", torch.sqrt, 3)),
     "statistics": Fault("d2_bn", "bn-stats-not-loaded", module=lambda net: net.d2_bn.reset_running_stats()),
     "norm_of_another": Fault("d2_bn", "weights-of-other-layer", made.taken(d2_bn="d1_bn")),
-    "shifted": Fault("d5_bn", "bn-scale-center weights-not-loaded"),
+    "shifted": Fault("d5_bn", "bn-scale-center"),
     "relu_first": Fault("d1_bn leaky", "layer-order"),
     "slope": Fault("leaky", "activation-slope"),
     "alpha": Fault("elu", "activation-slope"),

@@ -146,7 +146,7 @@ FAULTS = {
     "sigmoids": Fault("out", "softmax"),
 }
 PAIRS = {
-    "last_gates_and_doubled": "lstm-gate-order weights-not-loaded",
+    "last_gates_and_doubled": "",
     "not_transposed_and_no_relu": "",
     "cell_state_and_doubled": "",
     "shifted_and_sigmoids": "",

@@ -162,7 +162,7 @@ FAULTS = {
     "token_rows": Fault("tok", "embedding-row", made.changed("tok", lambda table: table.roll(1, 0))),
     "half": Fault("tok", "weights-rounded", half_embedding("tok")),
     "not_scaled": Fault("scale", "rescaling"),
-    "no_positions": Fault("pos sum", "missing-layer", found="?missing-layer weights-differ"),
+    "no_positions": Fault("pos sum", "missing-layer", found="?missing-layer"),
     "eps": Fault("ln0", "eps", module=lambda net: setattr(net.ln0, "eps", 1e-3)),
     "gamma_beta": Fault("ln1", "bn-slots-exchanged", made.ordered("ln1", 1, 0)),
     "fresh": Fault("ln4", "weights-not-loaded", module=lambda net: net.ln4.reset_parameters()),
@@ -188,7 +188,7 @@ FAULTS = {
 PAIRS = {
     "eps_and_mha1_no_scale": "",
     "query_layout_and_output_layout": "",
-    "no_bias_and_mha2_scale": "attention",
+    "no_bias_and_mha2_scale": "",
 }
 SUBJECT = Subject(
     "faulty_transformer", transformer, Encoder, FAULTS, PAIRS, {"modules": Variant(Modules, "scale")}, ".keras"
