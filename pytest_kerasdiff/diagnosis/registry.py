@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pytest_kerasdiff.diagnosis import (
@@ -58,7 +58,7 @@ _OF_RECURRENT = (
     "merge-mode lstm-gate-order gru-gate-order lstm-bias-doubled bias-missing permute"
 )
 DETECTORS: tuple[Detector, ...] = (
-    Detector(("rescaling", "input-scale", "input-channels"), scaling.concerns, scaling.suspect),
+    Detector(("rescaling", "input-scale", "input-channels", "input-layout"), scaling.concerns, scaling.suspect),
     Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
     Detector(("attention", "weights-swapped"), attention.concerns, attention.suspect),
     Detector(("eps",), epsilon.concerns, epsilon.suspect, apart=True),
@@ -95,6 +95,18 @@ DETECTORS: tuple[Detector, ...] = (
     ),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
+OF_TWO_LAYERS: tuple[str, ...] = ("layer-order",)
+"""Ids that ``diagnose.py`` gives where what one layer lacks is too much at another."""
+OF_CHECKS: Mapping[str, str] = {
+    "bn-momentum": "training_notes",
+    "frozen": "frozen",
+    "tf32": "precision",
+    "autocast": "precision",
+    "input-resize": "preprocessing",
+}
+"""Ids that only a check of the model finds, and which; ``bn-momentum`` is noted and never fails."""
+NEVER: Mapping[str, str] = {"stale-reference": "no reference is kept: Keras runs anew each time"}
+"""Ids that cannot occur, and why."""
 
 
 def suspicions(case: Case, notes: list[str]) -> Iterable[Suspicion]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.zoo.case import Case
 
-_NO_CASES = frozenset({"case", "cases", "make", "ports"})
+_NO_CASES = frozenset({"case", "cases", "make", "places", "ports"})
 
 
 def _found() -> dict[str, Case]:

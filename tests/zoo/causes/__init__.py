@@ -5,6 +5,6 @@ repaired. Several ids parted by blanks: all of them are named, and no other. ``"
 confirmed, because nothing that torch has undoes it. ``"-"``: nothing explains it, and the report says so.
 """
 
-from tests.zoo.causes import attention, geometry, graph, weights
+from tests.zoo.causes import attention, faulty, geometry, graph, weights
 
-CAUSES: dict[str, str] = {**attention.CAUSES, **weights.CAUSES, **geometry.CAUSES, **graph.CAUSES}
+CAUSES: dict[str, str] = {**attention.CAUSES, **weights.CAUSES, **geometry.CAUSES, **graph.CAUSES, **faulty.CAUSES}
