@@ -80,11 +80,13 @@ def table(found: Mapping[tuple[str, str], Found], right: int, alarms: int) -> st
     several = sum(len(known[key].ids) > 1 for key in found)
     exact = sum(one.layer for one in found.values())
     complete = sum(set(known[key].ids) <= one.confirmed for key, one in found.items())
+    others = sum(len(case.wrong) for case in CASES.values() if LOADER in case.loaders) - len(found)
     detected = sum(one.detected for one in found.values())
     lines = [
         f"{len(found)} wrong ports, {several} of them with several faults: {detected} detected, in {exact} exactly the "
         f"layers at fault are called so, in {complete} every fault is named and confirmed.",
         f"{right} right ports: {alarms} false alarms.",
+        f"Not counted: {others} wrong ports of which no cause is stated.",
         "",
         "| id | where | ports | models | detected | layer | named | confirmed |",
         "|---|---|---|---|---|---|---|---|",
