@@ -165,7 +165,10 @@ def observe(
         torch.set_default_dtype(precision)
     try:
         with recorder.autocast_refused(precision, device.type):
-            found |= _again_and_alone(call, arrays, device, precision)
+            again = _again_and_alone(call, arrays, device, precision)
+        if any(array.dtype == np.float32 for array in again["again"]) and precision is torch.float64:
+            raise TypeError("the port gives float32")
+        found |= again
     except Exception:  # its own code makes float32 of what the recorder had kept in float64
         convert(model, delivered)
         torch.set_default_dtype(torch.float32)

@@ -58,7 +58,9 @@ _OF_RECURRENT = (
     "merge-mode lstm-gate-order gru-gate-order lstm-bias-doubled bias-missing permute"
 )
 DETECTORS: tuple[Detector, ...] = (
-    Detector(("rescaling", "input-scale", "input-channels", "input-layout"), scaling.concerns, scaling.suspect),
+    Detector(
+        ("rescaling", "input-scale", "input-channels", "input-layout", "extra-layer"), scaling.concerns, scaling.suspect
+    ),
     Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
     Detector(("attention", "weights-swapped"), attention.concerns, attention.suspect),
     Detector(("eps",), epsilon.concerns, epsilon.suspect, apart=True),

@@ -126,16 +126,20 @@ def _channels(case: Case, keras_value: int, torch_value: int, before: Sequence[i
     reverses = [
         s for s in before if case.trace.operations[s].op in ("flip", "index_select", "index", "roll", "stack", "cat")
     ]
+    where = dims(case, [rank - 1], keras_value, torch_value)
     for step in reverses:
         operation = case.trace.operations[step]
-        if operation.inputs and case.trace.shapes[operation.inputs[0]] == case.trace.shapes[operation.outputs[0]]:
-            yield Suspicion(
-                "input-channels",
-                f"Keras takes the channels as they are, the port reorders them: {operation.op} [{operation.source}]",
-                f"leave out {operation.name} [{operation.source}]",
-                [Way(Change(edits={step: removed(next(iter(arguments_with(operation, operation.inputs[0]))))}))],
-            )
-    where = dims(case, [rank - 1], keras_value, torch_value)
+        if not operation.inputs or case.trace.shapes[operation.inputs[0]] != case.trace.shapes[operation.outputs[0]]:
+            continue
+        cause, what = "input-channels", "the channels as they are, the port reorders them"
+        if operation.op == "flip" and where and not {d % rank for d in operation.arguments.get("dims", ())} & {*where}:
+            cause, what = "extra-layer", "its input as it is, the port turns another axis than the channels"
+        yield Suspicion(
+            cause,
+            f"Keras takes {what}: {operation.op} [{operation.source}]",
+            f"leave out {operation.name} [{operation.source}]",
+            [Way(Change(edits={step: removed(next(iter(arguments_with(operation, operation.inputs[0]))))}))],
+        )
     if not reverses and where and case.reference.shapes[keras_value][-1] in (3, 4):
         chain = (Step("flip", {"self": Value(torch_value), "dims": where}),)
         edits = _taken_as(case, torch_value, chain)

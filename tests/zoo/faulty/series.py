@@ -112,7 +112,7 @@ def module_for_old(net: Any) -> None:
 
 FAULTS = {
     "to_1": Fault("conv", "input-scale"),
-    "reversed": Fault("conv", "extra-layer", found="input-channels"),
+    "reversed": Fault("conv", "extra-layer"),
     "symmetric": Fault("conv", "causal-padding"),
     "dilation": Fault("conv", "dilation", module=lambda net: setattr(net.conv, "dilation", (1,))),
     "no_tanh": Fault("conv", "missing-layer"),

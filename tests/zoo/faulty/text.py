@@ -66,7 +66,7 @@ class Cells(nn.Module):
     def __init__(self, w: Weights) -> None:
         super().__init__()
         names = ("emb", "both", "last", "fc1", "fc2", "out")
-        self.w = nn.ParameterDict({name: nn.ParameterList(w[name]) for name in names})
+        self.w = {name: w[name] for name in names}  # plain tensors, of which nobody is told
 
     def run(self, x: Tensor, mask: Tensor, weights: list[Tensor], back: bool = False) -> Tensor:
         kernel, recurrent, bias = weights
