@@ -28,7 +28,7 @@ def expected(port: str) -> list[str]:
 
 def test_every_id_has_a_detector() -> None:
     detected = {name for detector in registry.DETECTORS for name in detector.ids}
-    detected |= {*registry.OF_TWO_LAYERS, *registry.OF_CHECKS, *registry.NEVER}
+    detected |= {*registry.OF_SEVERAL_LAYERS, *registry.OF_CHECKS, *registry.NEVER}
     assert detected == set(PLACES)
     assert set(registry.OF_CHECKS.values()) <= set(checklist.OF_THE_MODEL)
 

@@ -191,3 +191,21 @@ def test_the_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     found = diagnosed(monkeypatch, lambda case: iter([kernel(case)]), kernel=B[0].T)
     assert found.causes == {}
     assert found.notes == ["the diagnosis ended after -1 s: from b on no cause was tried"]
+
+
+def test_what_was_not_tried_in_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnose, "_SECONDS_OF_A_LAYER", -1.0)
+    found = diagnosed(monkeypatch, lambda case: iter([kernel(case)]), kernel=B[0].T)
+    assert of_b(found) == []
+    assert found.notes == ["b: not all of its possible causes were tried within -1 s"]
+
+
+def test_a_cause_that_makes_the_whole_model_worse_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def suspect(case: Case) -> Iterator[Suspicion]:
+        found = kernel(case)
+        worse = Change({constant(case, "weight"): 9 * B[0].T})
+        yield Suspicion(found.id, found.text, found.patch, [Way(way.change, whole=worse) for way in found.ways])
+
+    found = diagnosed(monkeypatch, suspect, kernel=B[0].T)
+    assert [(c.id, c.confirmed) for c in of_b(found)] == [("dense-transposed", False)]
+    assert "at least one of them is not the cause" in found.notes[0]

@@ -58,9 +58,7 @@ _OF_RECURRENT = (
     "merge-mode lstm-gate-order gru-gate-order lstm-bias-doubled bias-missing permute"
 )
 DETECTORS: tuple[Detector, ...] = (
-    Detector(
-        ("rescaling", "input-scale", "input-channels", "input-layout", "extra-layer"), scaling.concerns, scaling.suspect
-    ),
+    Detector(("rescaling", "input-scale", "input-channels", "extra-layer"), scaling.concerns, scaling.suspect),
     Detector(tuple(_OF_RECURRENT.split()), recurrent.concerns, recurrent.suspect),
     Detector(("attention", "weights-swapped"), attention.concerns, attention.suspect),
     Detector(("eps",), epsilon.concerns, epsilon.suspect, apart=True),
@@ -70,7 +68,10 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("groups",), groups.concerns, groups.suspect),
     Detector(tuple(_OF_WEIGHTS.split()), weights.concerns, weights.suspect),
     Detector(
-        ("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),
+        (
+            *("stride", "dilation", "groups", "same-padding", "causal-padding", "zero-padding-layer", "padding-mode"),
+            "conv-kernel-layout",
+        ),
         windows.concerns,
         windows.suspect,
     ),
@@ -80,7 +81,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("masking", "pool-kind"), means.concerns, means.suspect),
     Detector(("zero-padding-layer", "cropping", "padding-mode"), borders.concerns, borders.suspect),
     Detector(("upsampling", "cropping"), resizing.interpolates, resizing.interpolations),
-    Detector(("concat-order", "merge-mode"), joins.concerns, joins.suspect),
+    Detector(("concat-order", "merge-mode", "missing-layer", "extra-layer"), joins.concerns, joins.suspect),
     Detector(("flatten-order", "permute", "reshape"), movements.moves, movements.own_order),
     Detector(("flatten-order", "permute", "reshape"), movements.reads, movements.order_read),
     Detector(("permute", "reshape"), movements.gives, movements.order_given),
@@ -97,8 +98,8 @@ DETECTORS: tuple[Detector, ...] = (
     ),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
-OF_TWO_LAYERS: tuple[str, ...] = ("layer-order",)
-"""Ids that ``diagnose.py`` gives where what one layer lacks is too much at another."""
+OF_SEVERAL_LAYERS: Mapping[str, str] = {"layer-order": "order", "weights-swapped": "order", "input-layout": "entrance"}
+"""Ids that are found by looking at several layers, and the module that does so."""
 OF_CHECKS: Mapping[str, str] = {
     "bn-momentum": "training_notes",
     "frozen": "frozen",
