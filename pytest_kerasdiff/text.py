@@ -91,8 +91,9 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
     yield from _checks(report["checks"])
     if report["selftest"] is not None:
         yield from _selftest(report)
-    if report["repaired"] is not None:
-        before, after = (_number(report["repaired"][key]) for key in ("before", "after"))
+    repaired = report["repaired"]
+    if repaired is not None and (repaired["before"] is None or repaired["before"] != repaired["after"]):
+        before, after = (_number(repaired[key]) for key in ("before", "after"))
         yield f"  repaired  the model's output with all confirmed causes undone: {before} → {after}"
     if worst is not None:
         name, error = worst

@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.checks.subject import Outcome, Whole
-from pytest_kerasdiff.checks.usage import layers_of, parameters_of, unused
+from pytest_kerasdiff.checks.usage import is_second_bias, layers_of, parameters_of, unused
 from pytest_kerasdiff.text import shortened
 from pytest_kerasdiff.trace import Array
 
@@ -55,7 +55,7 @@ def _unmatched(whole: Whole, known: set[int]) -> Iterator[tuple[str, str]]:
         if not users[name] or not users[name] <= wrong or array.dtype.kind != "f" or array.size < 2:
             continue
         mark = by_content.fingerprint(array)
-        if mark is None and (_is_second_bias(name, array) or not _constant_is_strange(whole, users[name], array)):
+        if mark is None and (is_second_bias(name, array) or not _constant_is_strange(whole, users[name], array)):
             continue
         if mark is not None and any(by_content.fingerprint(piece) in known for piece in by_content.pieces(array)):
             continue
@@ -77,11 +77,6 @@ def _mostly(array: Array, weight: Array) -> bool:
     if array.size != weight.size:
         return False
     return float(np.mean(np.isin(array.astype(np.float32), weight))) > 0.5
-
-
-def _is_second_bias(name: str, array: Array) -> bool:
-    """Whether it is the second bias of a recurrent module, filled with zeros as it should be where Keras has one."""
-    return "bias_hh" in name and not np.any(array)
 
 
 def _constant_is_strange(whole: Whole, owners: set[str], array: Array) -> bool:

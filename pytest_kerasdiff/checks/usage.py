@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pytest_kerasdiff.checks.subject import Whole
-from pytest_kerasdiff.trace import CandidateTrace
+from pytest_kerasdiff.trace import Array, CandidateTrace
 
 
 def parameters_of(whole: Whole, position: int) -> frozenset[str]:
@@ -32,3 +34,8 @@ def unused(trace: CandidateTrace) -> list[str]:
     """Parameters and buffers that no operation took; counters of BatchNorm aside, which inference has no use for."""
     used = {o for op in trace.operations for number in op.constants for o in trace.constants[number].origins}
     return [n for n in trace.parameters if n not in used and not n.endswith("num_batches_tracked")]
+
+
+def is_second_bias(name: str, array: Array) -> bool:
+    """Whether it is the second bias of a recurrent module, filled with zeros as it should be where Keras has one."""
+    return "bias_hh" in name and not np.any(array)

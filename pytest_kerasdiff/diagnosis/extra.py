@@ -40,11 +40,14 @@ def functions(case: Case) -> Iterator[Suspicion]:
     """Each activation function left out, where the port has more than one and what is left may be Keras's."""
     acting = [step for step in case.steps if case.trace.operations[step].op in (*_ACTIVATIONS.split(), "neg")]
     nodes, keras = case.alignment.torch.nodes, activation_of(case.layer.class_name, case.layer.config)
-    for step in acting if len(acting) > 1 else ():
-        left = {nodes[other].variant for other in acting if other != step}
+    for step in reversed(acting) if len(acting) > 1 else ():
+        left, operation = {nodes[other].variant for other in acting if other != step}, case.trace.operations[step]
         stated = left == {keras}
-        for suspicion in _left_out(case, step, nodes[step], case.trace.operations[step]):
-            yield dataclasses.replace(suspicion, stated=suspicion.stated or stated)
+        for suspicion in _left_out(case, step, nodes[step], operation):
+            text = suspicion.text
+            if nodes[step].variant in left:
+                text = f"the port has {operation.op} once more than Keras [{operation.source}]"
+            yield dataclasses.replace(suspicion, text=text, stated=suspicion.stated or stated)
 
 
 def is_unseen(case: Case) -> bool:

@@ -12,6 +12,7 @@ from pytest_kerasdiff.trace import Operation, Value
 
 _RESCALES = frozenset({"Rescaling", "Normalization"})
 _EXCHANGES = frozenset({"permute", "transpose", "mT", "t", "movedim", "swapaxes", "swapdims", "adjoint", "numpy_T"})
+_REORDERS = frozenset({"flip", "index_select", "index", "roll", "stack", "cat"})
 _ARITHMETIC = frozenset({"affine", "norm"})
 
 
@@ -103,7 +104,8 @@ def _before(case: Case, torch_value: int) -> list[int]:
     values = {torch_value}
     for step in case.steps:
         operation, node = case.trace.operations[step], case.alignment.torch.nodes[step]
-        single = set(operation.inputs) <= values and node.kind in ("affine", "move", "identity", "norm")
+        known = node.kind in ("affine", "move", "identity", "norm") or operation.op in _REORDERS
+        single = set(operation.inputs) <= values and known
         if single and step != case.alignment.main.get(case.position):
             found.append(step)
             values |= set(operation.outputs)
@@ -123,9 +125,7 @@ def _channels(case: Case, keras_value: int, torch_value: int, before: Sequence[i
     rank = len(case.reference.shapes[keras_value])
     if rank < 3:
         return
-    reverses = [
-        s for s in before if case.trace.operations[s].op in ("flip", "index_select", "index", "roll", "stack", "cat")
-    ]
+    reverses = [s for s in before if case.trace.operations[s].op in _REORDERS]
     where = dims(case, [rank - 1], keras_value, torch_value)
     for step in reverses:
         operation = case.trace.operations[step]
@@ -176,7 +176,9 @@ def _layout(case: Case, torch_value: int, before: Sequence[int]) -> Iterator[Sus
                     f"x.permute{orders[0]} [{operation.source}]",
                     ways,
                 )
-        elif operation.op in _EXCHANGES and given == case.trace.shapes[operation.inputs[0]]:
+        elif operation.op in _EXCHANGES and (
+            given == case.trace.shapes[operation.inputs[0]] or _of_an_image(operation, given)
+        ):
             yield Suspicion(
                 "input-layout",
                 f"the port exchanges axes of its input that Keras leaves: {operation.op} [{operation.source}]",
@@ -194,6 +196,17 @@ def _layout(case: Case, torch_value: int, before: Sequence[int]) -> Iterator[Sus
                     f"x.permute{tuple(right)} [{operation.source}]",
                     [Way(Change(edits={step: Edit(arguments={"dims": right})}))],
                 )
+
+
+def _of_an_image(operation: Operation, given: Sequence[int]) -> bool:
+    """Whether rows and columns are exchanged, and the channels stay where they are: first or last."""
+    own, rank = operation.arguments, len(given)
+    dims = [int(d) % rank for d in own.get("dims", ())]
+    if "dim0" in own:
+        dims = list(range(rank))
+        first, second = int(own["dim0"]) % rank, int(own["dim1"]) % rank
+        dims[first], dims[second] = second, first
+    return dims in ([0, 1, 3, 2], [0, 2, 1, 3]) or operation.op in ("mT", "adjoint")
 
 
 def _orders(rank: int) -> list[tuple[int, ...]]:
