@@ -154,6 +154,10 @@ def _padding(
     if not differ:
         yield Stated("", words)
         return
+    if keras.pads == port.pads and sorted(keras.given) == sorted(port.given):
+        places = f"axes: Keras's windows have {keras.given} places, the port's {port.given}{where}"
+        yield Stated("permute", f"{places}; exchange no axes before it")
+        return
     causes = {"causal": "causal-padding", "same": cause}
     if stated == "valid":
         cut = any(n < 0 for pair in port.pads for n in pair)

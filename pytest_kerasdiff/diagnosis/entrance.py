@@ -1,4 +1,4 @@
-"""Inputs whose axes the port exchanges: all that it computes then seems to stand otherwise, and one thing is wrong."""
+"""Axes that the port exchanges: all that it computes from there seems to stand otherwise, and one thing is wrong."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def find(reference: ReferenceTrace, judge: Judge, again: Again) -> Entrance | No
         return None
     for position, verdict in enumerate(judge.verdicts):
         subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, verdict)
-        for suspicion in scaling.layouts(Case(position, subject, judge, reference)):
+        case = Case(position, subject, judge, reference)
+        for suspicion in (*scaling.layouts(case), *(scaling.exchanges(case) if position in faults else ())):
             for way in suspicion.ways:
                 try:
                     other = again(way.change)

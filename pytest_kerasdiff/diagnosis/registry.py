@@ -98,7 +98,12 @@ DETECTORS: tuple[Detector, ...] = (
     ),
 )
 """In the order in which causes are named, where two of them repair a layer in the same way."""
-OF_SEVERAL_LAYERS: Mapping[str, str] = {"layer-order": "order", "weights-swapped": "order", "input-layout": "entrance"}
+OF_SEVERAL_LAYERS: Mapping[str, str] = {
+    "layer-order": "order",
+    "weights-swapped": "order",
+    "input-layout": "entrance",
+    "permute": "entrance",
+}
 """Ids that are found by looking at several layers, and the module that does so."""
 OF_CHECKS: Mapping[str, str] = {
     "bn-momentum": "training_notes",

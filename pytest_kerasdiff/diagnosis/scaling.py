@@ -156,6 +156,22 @@ def _taken_as(case: Case, torch_value: int, chain: tuple[Step, ...]) -> dict[int
     return edits
 
 
+def exchanges(case: Case) -> Iterator[Suspicion]:
+    """Axes of what a convolution or a pooling takes that the port exchanges before it."""
+    if not any(word in case.layer.class_name for word in ("Conv", "Pooling")) or "LSTM" in case.layer.class_name:
+        return
+    for step in case.steps:
+        operation = case.trace.operations[step]
+        given = case.trace.shapes[operation.outputs[0]]
+        if operation.op in _EXCHANGES and len(given) == 4 and _of_an_image(operation, given):
+            yield Suspicion(
+                "permute",
+                f"the port exchanges axes that Keras leaves: {operation.op} [{operation.source}]",
+                f"leave out {operation.name} [{operation.source}]",
+                [Way(Change(edits={step: removed(next(iter(arguments_with(operation, operation.inputs[0]))))}))],
+            )
+
+
 def _layout(case: Case, torch_value: int, before: Sequence[int]) -> Iterator[Suspicion]:
     """Rows and columns exchanged, or an input that was reshaped where its axes should have been moved."""
     shape = case.trace.shapes[torch_value]
