@@ -138,7 +138,7 @@ def _channels(case: Case, keras_value: int, torch_value: int, before: Sequence[i
             cause,
             f"Keras takes {what}: {operation.op} [{operation.source}]",
             f"leave out {operation.name} [{operation.source}]",
-            [Way(Change(edits={step: removed(next(iter(arguments_with(operation, operation.inputs[0]))))}))],
+            [Way(Change(edits=_without(case, [step])))],
         )
     if not reverses and where and case.reference.shapes[keras_value][-1] in (3, 4):
         chain = (Step("flip", {"self": Value(torch_value), "dims": where}),)
@@ -168,7 +168,7 @@ def exchanges(case: Case) -> Iterator[Suspicion]:
                 "permute",
                 f"the port exchanges axes that Keras leaves: {operation.op} [{operation.source}]",
                 f"leave out {operation.name} [{operation.source}]",
-                [Way(Change(edits={step: removed(next(iter(arguments_with(operation, operation.inputs[0]))))}))],
+                [Way(Change(edits=_without(case, [step])))],
             )
 
 
@@ -199,7 +199,7 @@ def _layout(case: Case, torch_value: int, before: Sequence[int]) -> Iterator[Sus
                 "input-layout",
                 f"the port exchanges axes of its input that Keras leaves: {operation.op} [{operation.source}]",
                 f"leave out {operation.name} [{operation.source}]",
-                [Way(Change(edits={step: removed(next(iter(arguments_with(operation, operation.inputs[0]))))}))],
+                [Way(Change(edits=_without(case, [step])))],
             )
         elif operation.op == "permute" and len(shape) == 4:
             moved_as = [int(d) for d in operation.arguments.get("dims", ())]
