@@ -88,6 +88,7 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"{verdict}: {', '.join(parts)}"
     for layer in failing:
         yield f"  {layer['status']:<9} {_title(layer)}  {_short(layer)}"
+        yield from _remedies(layer)
     yield from _checks(report["checks"])
     if report["selftest"] is not None:
         yield from _selftest(report)
@@ -106,6 +107,15 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"  torch parameters no operation used: {', '.join(undeclared[:6])}{more}"
 
 
+def _remedies(layer: Layer) -> Iterator[str]:
+    """What to do about a layer at fault, in a line for each cause."""
+    for cause in layer["causes"]:
+        state = "confirmed" if cause["confirmed"] else "not tried" if cause["after"] is None else "not confirmed"
+        yield f"    {cause['id']}, {state}: {cause['patch'] or cause['text']}"
+    if layer["pattern"] and not layer["causes"]:
+        yield f"    unexplained: {layer['pattern']}"
+
+
 def _selftest(report: Mapping[str, Any]) -> Iterator[str]:
     """What became of the seeded faults, in a line for each id of the catalogue; what was not caught, fault by fault."""
     yield from (f"  selftest  {check['message']}" for check in report["checks"] if check["check"] == "selftest")
@@ -118,6 +128,9 @@ def _selftest(report: Mapping[str, Any]) -> Iterator[str]:
         if not fault["caught"]:
             moved = f"moves {_number(fault['effect'])} of limit {_number(fault['limit'])}"
             yield f"    {fault['status']:<13} {fault['id']} in {fault['layer']}: {fault['words']}; its output {moved}"
+    left_out = report["selftest"]["not_seeded"]
+    for reason in dict.fromkeys(left_out.values()):
+        yield f"    not seeded, {reason}: {', '.join(one for one, own in left_out.items() if own == reason)}"
 
 
 def _left_out(layers: Sequence[Layer]) -> Iterator[str]:

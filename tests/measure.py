@@ -19,7 +19,7 @@ from tests.zoo import faulty, make
 from tests.zoo.case import RIGHT
 from tests.zoo.cases import CASES
 from tests.zoo.causes import CAUSES
-from tests.zoo.places import PLACES
+from tests.zoo.places import PLACES, WORDS
 
 LOADER = "keras"
 DOCUMENT = ROOT / "CATALOGUE.md"
@@ -86,10 +86,10 @@ def table(found: Mapping[tuple[str, str], Found], right: int, alarms: int) -> st
         f"{len(found)} wrong ports, {several} of them with several faults: {detected} detected, in {exact} exactly the "
         f"layers at fault are called so, in {complete} every fault is named and confirmed.",
         f"{right} right ports: {alarms} false alarms.",
-        f"Not counted: {others} wrong ports of which no cause is stated.",
+        f"Not counted: {others} wrong ports of which no cause is stated; the tests want them to fail as well.",
         "",
-        "| id | where | ports | models | detected | layer | named | confirmed |",
-        "|---|---|---|---|---|---|---|---|",
+        "| id | what is wrong | where | ports | models | detected | layer | named | confirmed |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, place in PLACES.items():
         own = {key: one for key, one in found.items() if name in known[key].ids}
@@ -99,7 +99,7 @@ def table(found: Mapping[tuple[str, str], Found], right: int, alarms: int) -> st
             *(sum(name in one.named for one in own.values()), sum(name in one.confirmed for one in own.values())),
         )
         cells = [str(count) for count in counts] if own else ["–"] * 6
-        lines.append(f"| `{name}` | {place} | {' | '.join(cells)} |")
+        lines.append(f"| `{name}` | {WORDS[name]} | {place} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

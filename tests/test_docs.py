@@ -27,6 +27,7 @@ import pytest
 from pytest_kerasdiff import checklist, manifest, options
 from pytest_kerasdiff.align import kinds
 from pytest_kerasdiff.checks import registry
+from pytest_kerasdiff.selftest.run import Sown
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -201,6 +202,7 @@ def check_report_fields(report: dict[str, Any]) -> None:
     assert documented_fields("report") == set(report)
     assert documented_fields("layer") == set(layer)
     assert documented_fields("error") == set(layer["isolated"])
+    assert documented_fields("seeded") == {field.name for field in dataclasses.fields(Sown)}
     text = README.read_text("utf-8")
     for name in (*report["summary"], *report["checks"][0], *report["inputs"]["input_1"]):
         assert f"`{name}`" in text

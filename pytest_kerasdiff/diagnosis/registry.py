@@ -115,6 +115,10 @@ OF_CHECKS: Mapping[str, str] = {
 """Ids that only a check of the model finds, and which; ``bn-momentum`` is noted and never fails."""
 NEVER: Mapping[str, str] = {"stale-reference": "no reference is kept: Keras runs anew each time"}
 """Ids that cannot occur, and why."""
+IDS: tuple[str, ...] = tuple(
+    dict.fromkeys([*(one for d in DETECTORS for one in d.ids), *OF_SEVERAL_LAYERS, *OF_CHECKS, *NEVER])
+)
+"""Every id of the catalogue."""
 
 
 def suspicions(case: Case, notes: list[str]) -> Iterable[Suspicion]:

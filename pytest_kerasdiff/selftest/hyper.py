@@ -214,6 +214,5 @@ def inputs(case: Case) -> Iterator[Seed]:
         reverse = Step("flip", {"self": Here(), "dims": [at]})
         yield Seed("input-channels", "the channels in reverse order", before(reverse), ("conv-kernel-layout",))
         rows, columns = (2, 3) if channels_first else (1, 2)
-        if shape[rows] == shape[columns]:
-            turn = Step("transpose", {"self": Here(), "dim0": rows, "dim1": columns})
-            yield Seed("input-layout", "rows and columns exchanged", before(turn), ("permute", "conv-kernel-layout"))
+        turn = Step("transpose", {"self": Here(), "dim0": rows, "dim1": columns})
+        yield Seed("input-layout", "rows and columns exchanged", before(turn), ("permute", "conv-kernel-layout"))

@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from pytest_kerasdiff.change import Change, combined
 from pytest_kerasdiff.checklist import MODEL, SELFTEST
 from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.checks.subject import CheckResult
-from pytest_kerasdiff.diagnosis import diagnose, entrance, folded
+from pytest_kerasdiff.diagnosis import diagnose, entrance, folded, registry
 from pytest_kerasdiff.diagnosis.case import Case, Way
 from pytest_kerasdiff.diagnosis.trial import measure
 from pytest_kerasdiff.errors import RunError
@@ -27,6 +27,7 @@ _OF_AN_ID = 4
 """Faults of one id that are seeded, in layers spread over the model."""
 _SEEDERS: tuple[Callable[[Case], Iterator[Seed]], ...] = (
     weights.kernels,
+    weights.flattened,
     weights.other_layers,
     weights.biases,
     weights.normalisations,
@@ -44,6 +45,12 @@ _SEEDERS: tuple[Callable[[Case], Iterator[Seed]], ...] = (
     hyper.inputs,
     attention.attention,
 )
+_OF_THE_MODEL = (*registry.OF_CHECKS, *registry.NEVER, "float16", "nondeterministic")
+_UNMADE = (
+    *("pool-size", "reshape", "permute", "groups", "bn-scale-center"),
+    *("gru-reset-after", "masking", "rnn-direction", "rnn-return", "recurrent-activation"),
+)
+"""Ids that no seeder makes."""
 Part = tuple[int, Seed]
 """Position of a layer, and what is seeded there."""
 Again = Callable[..., Judge]
@@ -92,10 +99,12 @@ class SelfTest:
     Attributes:
         faults: Each of them.
         left_out: Seeds that the time did not allow.
+        not_seeded: Id of the catalogue of which no fault was seeded → why.
     """
 
     faults: tuple[Sown, ...]
     left_out: int = 0
+    not_seeded: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def result(self) -> CheckResult:
         """The self-test as a check of the model: it fails where a detectable fault was missed."""
@@ -135,14 +144,34 @@ def run(reference: ReferenceTrace, judge: Judge, again: Again) -> SelfTest:
     """
     end, found = time.monotonic() + SECONDS, list[Sown]()
     chosen = list(_spread(seeds(reference, judge)))
+    left_out = 0
     for number, (position, seed) in enumerate(chosen):
         if time.monotonic() > end:
-            return SelfTest(tuple(found), len(chosen) - number)
+            left_out = len(chosen) - number
+            break
         try:
             found.append(sow(reference, judge, [(position, seed)], again))
         except ReplayError:
             continue  # a port that does not run is no fault to be found
-    return SelfTest(tuple(found))
+    came_to = {seed.id for _, seed in chosen[: len(chosen) - left_out]}
+    return SelfTest(tuple(found), left_out, _not_seeded({one.id for one in found}, came_to, bool(left_out)))
+
+
+def _not_seeded(made: Collection[str], came_to: Collection[str], is_cut: bool) -> dict[str, str]:
+    """Why the other ids of the catalogue are not among the faults that were seeded."""
+    return {
+        one: "a matter of the whole model, which its checks watch"
+        if one in _OF_THE_MODEL
+        else "of a kind that the self-test does not make"
+        if one in _UNMADE
+        else "because the port does not run with it"
+        if one in came_to
+        else "for want of time or of a layer that can have it"
+        if is_cut
+        else "because it found no layer for it"
+        for one in registry.IDS
+        if one not in made
+    }
 
 
 def seeds(reference: ReferenceTrace, judge: Judge) -> Iterator[Part]:

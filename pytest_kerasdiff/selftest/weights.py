@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -56,6 +57,21 @@ def _contents(number: int, array: Array) -> Iterator[Seed]:
     yield Seed(
         "weights-differ", f"one element of the kernel halved, at {tuple(map(int, at))}", elements(number, changed)
     )
+
+
+def flattened(case: Case) -> Iterator[Seed]:
+    """A Dense kernel whose rows are in the order in which torch flattens an image, (C, H, W), not (H, W, C)."""
+    before = case.reference.layers[case.position_of(case.layer.inputs[0])] if case.layer.inputs else None
+    if case.layer.class_name != "Dense" or before is None or before.class_name != "Flatten":
+        return
+    image = case.reference.shapes[before.inputs[0]][1:]
+    if len(image) < 2 or image[-1] == 1 or math.prod(image[:-1]) == 1:
+        return
+    for operation in of_kind(case, "linear"):
+        found = constant(case, operation, "weight")
+        if found is not None and found[1].shape[-1] == math.prod(image):
+            channels_first = np.moveaxis(found[1].reshape(-1, *image), -1, 1).reshape(found[1].shape)
+            yield Seed("flatten-order", "its kernel in the order (C, H, W)", elements(found[0], channels_first))
 
 
 def other_layers(case: Case) -> Iterator[Seed]:

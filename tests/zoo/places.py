@@ -1,16 +1,81 @@
-"""The ids of the catalogue of porting faults, each with the kind of model that it is made in."""
+"""The ids of the catalogue of porting faults, each with the kind of model that it is made in, and in words."""
 
 _IDS = {
-    "image": "conv-kernel-layout conv-kernel-flipped depthwise-layout same-padding padding-mode zero-padding-layer "
-    "stride dilation groups pool-padding pool-kind pool-size transposed-conv upsampling cropping permute reshape "
-    "input-layout input-resize",
-    "sequence": "lstm-gate-order lstm-bias-doubled gru-gate-order gru-reset-after bidirectional-order mha-layout "
-    "embedding-row causal-padding masking rnn-direction rnn-return recurrent-activation attention",
-    "dense": "dense-transposed flatten-order",
-    "any": "weights-not-loaded weights-swapped weights-of-other-layer weights-rounded weights-differ bias-missing "
-    "bn-stats-not-loaded bn-slots-exchanged bn-scale-center concat-order missing-layer extra-layer layer-order eps "
-    "train-mode activation-kind activation-slope softmax rescaling merge-mode input-scale input-channels",
-    "model": "bn-momentum frozen tf32 float16 autocast nondeterministic stale-reference",
+    "image": {
+        "conv-kernel-layout": "a kernel with its axes in another order, or reshaped where it had to be transposed",
+        "conv-kernel-flipped": "a kernel turned by 180°",
+        "depthwise-layout": "a depthwise kernel in another order of axes or of multipliers",
+        "same-padding": "padding 'same' written with other numbers",
+        "padding-mode": "borders reflected or repeated where Keras has zeros",
+        "zero-padding-layer": "a ZeroPadding layer lost, made twice, or at another side",
+        "stride": "another stride, or one that takes other pixels",
+        "dilation": "another dilation",
+        "groups": "another number of groups",
+        "pool-padding": "padding that a mean counts, that a maximum fills with zeros, or at another side",
+        "pool-kind": "a maximum for a mean, a local for a global pooling, and the like",
+        "pool-size": "another window, or other rounding of the number of windows",
+        "transposed-conv": "a transposed convolution that crops or pads otherwise",
+        "upsampling": "another interpolation, or other points between the pixels",
+        "cropping": "another side, or another number of pixels",
+        "permute": "axes in another order",
+        "reshape": "a reshape of another order of elements",
+        "input-layout": "an input whose rows and columns, or channels and pixels, are exchanged",
+        "input-resize": "images resized otherwise before the model",
+    },
+    "sequence": {
+        "lstm-gate-order": "gates of an LSTM in another order",
+        "lstm-bias-doubled": "Keras's one bias loaded into both of torch's",
+        "gru-gate-order": "gates of a GRU in another order",
+        "gru-reset-after": "a GRU that resets before the product, where torch's resets after it",
+        "bidirectional-order": "forward and backward exchanged, or another step of the backward half taken",
+        "mha-layout": "kernels of attention with heads and their width in another order",
+        "embedding-row": "rows of a table shifted, or one that is missing",
+        "causal-padding": "a causal convolution padded at both sides",
+        "masking": "a mask that is ignored, or another one",
+        "rnn-direction": "steps taken in the other direction",
+        "rnn-return": "another step, or all steps, taken for the result",
+        "recurrent-activation": "another function of the gates",
+        "attention": "another scale, mask, or axis of the softmax",
+    },
+    "dense": {
+        "dense-transposed": "a square kernel that was not transposed",
+        "flatten-order": "an image flattened as (C, H, W), where the kernel expects (H, W, C)",
+    },
+    "any": {
+        "weights-not-loaded": "parameters left at their initial values",
+        "weights-swapped": "two layers with each other's weights",
+        "weights-of-other-layer": "a parameter of another layer",
+        "weights-rounded": "weights that went through float16 or bfloat16",
+        "weights-differ": "some elements that differ",
+        "bias-missing": "a bias that was not loaded, or that the module lacks",
+        "bn-stats-not-loaded": "running mean 0 and variance 1",
+        "bn-slots-exchanged": "gamma and beta, or mean and variance, exchanged; a deviation for the variance",
+        "bn-scale-center": "weights in shifted slots, because Keras's layer has no gamma or no beta",
+        "concat-order": "operands in another order, or along another axis",
+        "missing-layer": "an activation, normalisation, shortcut or whole layer that the port lacks",
+        "extra-layer": "one that Keras does not have",
+        "layer-order": "an activation before a normalisation, and the like",
+        "eps": "another epsilon",
+        "train-mode": "a module in training mode",
+        "activation-kind": "another activation function",
+        "activation-slope": "another slope, alpha, threshold or maximum",
+        "softmax": "a softmax missing, made twice, over another axis, or a sigmoid in its place",
+        "rescaling": "a Rescaling or Normalization lost, made twice, or with other numbers",
+        "merge-mode": "another join",
+        "input-scale": "an input that is divided by 255, or scaled otherwise, on one side only",
+        "input-channels": "BGR for RGB",
+    },
+    "model": {
+        "bn-momentum": "another momentum of running statistics, which inference does not use",
+        "frozen": "parameters that require a gradient, or that inference changes",
+        "tf32": "TF32 switched on",
+        "float16": "half precision inside the port",
+        "autocast": "autocast inside the port",
+        "nondeterministic": "two runs that differ",
+        "stale-reference": "a recorded reference of another file",
+    },
 }
-PLACES: dict[str, str] = {name: place for place, names in _IDS.items() for name in names.split()}
+PLACES: dict[str, str] = {name: place for place, ids in _IDS.items() for name in ids}
 """image, sequence, dense, any of them, or the model as a whole."""
+WORDS: dict[str, str] = {name: words for ids in _IDS.values() for name, words in ids.items()}
+"""What goes wrong."""
