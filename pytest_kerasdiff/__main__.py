@@ -13,6 +13,9 @@ from pathlib import Path
 from pytest_kerasdiff import modelfile, options, supervisor, text
 from pytest_kerasdiff.errors import RunError
 
+CACHE = Path(".pytest_cache", "d", "kerasdiff")
+"""Where pytest keeps the same, by default; in the current folder."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The program's arguments, made from the table of options."""
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file = modelfile.read(settings.keras_model)
         if settings.keras is None:
             file.layers()  # an error of the file is said before a framework is started
-        run = supervisor.Run(settings, Path.cwd())
+        run = supervisor.Run(settings, Path.cwd(), cache=Path.cwd() / CACHE)
         try:
             report = run.wait()
         finally:

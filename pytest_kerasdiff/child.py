@@ -36,18 +36,27 @@ class Job:
         folder: Where results and errors go.
         rootdir: Where the manifest is looked for after the model's own folder.
         sys_path: The parent's ``sys.path``, for the user's modules.
+        cache: Folder in which references are kept; None where nothing is.
     """
 
     settings: Settings
     folder: Path
     rootdir: Path
     sys_path: tuple[str, ...]
+    cache: Path | None = None
 
     def write(self) -> Path:
         """Write the job into its folder and return the file."""
         path = self.folder / "job.json"
         path.write_text(
-            json.dumps({"settings": self.settings.to_json(), "rootdir": str(self.rootdir), "sys_path": self.sys_path}),
+            json.dumps(
+                {
+                    "settings": self.settings.to_json(),
+                    "rootdir": str(self.rootdir),
+                    "sys_path": self.sys_path,
+                    "cache": str(self.cache) if self.cache is not None else None,
+                }
+            ),
             "utf-8",
         )
         return path
@@ -56,7 +65,13 @@ class Job:
     def read(cls, path: Path) -> Job:
         """Read what ``write`` wrote."""
         data = json.loads(path.read_text("utf-8"))
-        return cls(Settings.from_json(data["settings"]), path.parent, Path(data["rootdir"]), tuple(data["sys_path"]))
+        return cls(
+            Settings.from_json(data["settings"]),
+            path.parent,
+            Path(data["rootdir"]),
+            tuple(data["sys_path"]),
+            Path(data["cache"]) if data["cache"] is not None else None,
+        )
 
 
 def error_file(folder: Path, side: str) -> Path:

@@ -35,6 +35,7 @@ from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.phases import Phases
 from pytest_kerasdiff.selftest import run as selftest
 from pytest_kerasdiff.trace import Array, Recorded, ReferenceTrace
 
@@ -67,13 +68,14 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     Raises:
         RunError: The run cannot be made.
     """
-    started = time.perf_counter()
+    phases = Phases(job.folder, "candidate")
+    phases.begin("open_port", "torch: loading the port")
     settings = job.settings
     file = modelfile.read(settings.keras_model)
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     spec = manifest.port(settings.torch, stated, file.path)
     port = open_port(settings, spec)
-    opened = time.perf_counter()
+    phases.begin("record", "torch: running the port")
     inputs = file.inputs() if file.config is not None and settings.keras is None else []
     reference: ReferenceTrace | None = None
     if not inputs:
@@ -99,14 +101,14 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         arrays,
         feeding.candidates(inputs, arrays, rules, file.config),
     )
-    recorded = time.perf_counter()
+    phases.begin("observe")
     # While Keras still computes; of two layouts that only the values tell apart, the expected one will do.
     given = [layout.apply(array) for layout, array in zip(fed[0].layouts, arrays, strict=True)]
     facts = port.observe(given)
     prepared = _prepared(port, stated, names, arrays, given, settings.seed)
-    observed = time.perf_counter()
+    phases.begin("wait_for_reference")
     reference = reference or _wait(job.folder)
-    waited = time.perf_counter()
+    phases.begin("judge", "comparing the layers")
     judge, again = _best(reference, fed, names, arrays, stated, settings)
     stated.check_names([layer.name for layer in reference.layers], judge.candidate.trace.parameters)
     switches = [*stated.switches, *settings.off]
@@ -120,14 +122,15 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     wrong_input = entrance.find(reference, judge, again)
     seen = judge if wrong_input is None else wrong_input.undone
     results = registry.run(reference, seen.candidate, seen.alignment, seen.verdicts, whole, switches)
-    judged = time.perf_counter()
+    phases.begin("diagnose", "looking for causes")
     diagnosis = diagnose.diagnose(reference, seen, results, wrong_input)
-    diagnosed = time.perf_counter()
+    phases.begin("selftest", "self-test: fault" if settings.selftest else "")
     tested = None
     if settings.selftest:
         right = report.passes(judge.verdicts, results)
-        tested = selftest.run(reference, judge, again) if right else None
+        tested = selftest.run(reference, judge, again, phases.step) if right else None
         results.append(tested.result() if tested is not None else selftest.not_made())
+    phases.end()
     data = report.build(
         settings,
         spec,
@@ -139,15 +142,8 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         results,
         diagnosis,
         tested,
-        {
-            "open_port_s": opened - started,
-            "record_s": recorded - opened,
-            "observe_s": observed - recorded,
-            "wait_for_reference_s": waited - observed,
-            "judge_s": judged - waited,
-            "diagnose_s": diagnosed - judged,
-            "selftest_s": time.perf_counter() - diagnosed,
-        },
+        phases,
+        job.folder.name,
     )
     if settings.write_manifest is not None:
         report.write_manifest(settings.write_manifest, spec, reference, judge, stated)

@@ -37,6 +37,7 @@ class Settings:
     report: Path | None = None
     trust: bool = False
     selftest: bool = False
+    no_cache: bool = False
     off: tuple[Switch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -185,6 +186,7 @@ OPTIONS: tuple[Option, ...] = (
         _switch,
         "",
     ),
+    Option("no_cache", "make the reference anew, and keep nothing of it between runs", _switch, ""),
     Option(
         "off",
         "turn a check off, with the reason, which the report shows; repeatable, one a line in the ini",

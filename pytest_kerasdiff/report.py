@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pytest_kerasdiff.judge import Judge, LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import ModelFile
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.phases import Phases, with_side
 from pytest_kerasdiff.selftest.run import SelfTest
 from pytest_kerasdiff.trace import ReferenceTrace
 from pytest_kerasdiff.verdict import Error
@@ -38,9 +39,10 @@ def build(
     checks: Sequence[CheckResult],
     diagnosis: Diagnosis,
     tested: SelfTest | None,
-    timing: Mapping[str, float],
+    phases: Phases,
+    run: str,
 ) -> Report:
-    """Put a finished run into the report's form."""
+    """Put a finished run into the report's form; ``run`` is its name."""
     left_out = audit.unexercised(reference)
     layers = [
         {
@@ -53,6 +55,7 @@ def build(
     ]
     checked = [dataclasses.asdict(c) for c in checks]
     trace = judge.candidate.trace
+    made = reference.run == run
     return {
         "schema": SCHEMA,
         "verdict": tally.verdict(layers, checked),
@@ -83,7 +86,9 @@ def build(
             "cpu_count": os.cpu_count(),
             "machine": platform.machine(),
         },
-        "timing": dict(timing),
+        "reference": {"source": "made" if made else "cached"},
+        "timing": {**(with_side("reference", reference.timing) if made else {}), **phases.timing()},
+        "memory": {**(with_side("reference", reference.memory) if made else {}), **phases.memory()},
     }
 
 

@@ -135,8 +135,13 @@ class KerasdiffSession:
 
     def _run(self, path: Path) -> supervisor.Run:
         if path not in self._runs:
-            self._runs[path] = supervisor.Run(self.models[path], self._config.rootpath)
+            self._runs[path] = supervisor.Run(self.models[path], self._config.rootpath, cache=self._cache())
         return self._runs[path]
+
+    def _cache(self) -> Path | None:
+        """Folder in which references are kept: in pytest's cache, whose options show and clear it."""
+        cache = getattr(self._config, "cache", None)  # none with -p no:cacheprovider
+        return Path(cache.mkdir("kerasdiff")) if cache is not None else None
 
     def folders(self) -> dict[str, str]:
         """Folder of each model for xdist's workers: of its run, or the one in which they make it where one asks."""
@@ -175,7 +180,8 @@ class KerasdiffSession:
         return self.layers[path]
 
     def _listed(self, path: Path) -> list[listing.Entry]:
-        return listing.find(self.models[path], self._config.rootpath, getattr(self._config, "cache", None))
+        cache = getattr(self._config, "cache", None)
+        return listing.find(self.models[path], self.manifest(path), self._config.rootpath, cache)
 
     def wait(self, selected: Collection[Path] | None) -> None:
         """Wait for the reports of the models that have tests to run.

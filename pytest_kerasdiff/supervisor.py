@@ -26,7 +26,12 @@ class Run:
     """One comparison under way: a reference process and a candidate process, and the folder they write into."""
 
     def __init__(
-        self, settings: Settings, rootdir: Path, folder: Path | None = None, sides: Sequence[str] = SIDES
+        self,
+        settings: Settings,
+        rootdir: Path,
+        folder: Path | None = None,
+        sides: Sequence[str] = SIDES,
+        cache: Path | None = None,
     ) -> None:
         """Start the processes.
 
@@ -35,10 +40,11 @@ class Run:
             rootdir: Where the manifest is looked for after the model's folder.
             folder: Existing folder for the run's files; a temporary one if None.
             sides: Which processes; the reference process alone knows the layers.
+            cache: Folder in which references are kept between runs; None where nothing is.
         """
         self.settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
-        job = child.Job(settings, self.folder, rootdir, tuple(p for p in sys.path if p))
+        job = child.Job(settings, self.folder, rootdir, tuple(p for p in sys.path if p), cache)
         path = job.write()
         # Spinning threads of one framework starve the other: measured 1.26 times on ResNet50 with two cores.
         environment = {

@@ -72,6 +72,9 @@ class ReferenceTrace:
             of them with the first one once more; empty where the model takes batches of one size only.
         preprocessed: What the user's Keras-side preprocessing makes of the raw samples, (samples, …); None where the
             manifest names none.
+        run: Name of the run that made the trace.
+        timing: Seconds of each phase of making it.
+        memory: Peak memory of the process by the end of each phase, in bytes.
     """
 
     layers: tuple[Layer, ...]
@@ -87,6 +90,9 @@ class ReferenceTrace:
     deployed: Sequence[Array] = ()
     alone: Sequence[Sequence[Array]] = ()
     preprocessed: npt.NDArray[np.float64] | None = None
+    run: str = ""
+    timing: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    memory: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[int, ...]:

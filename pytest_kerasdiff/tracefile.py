@@ -19,7 +19,7 @@ import numpy as np
 
 from pytest_kerasdiff.trace import Array, Layer, ReferenceTrace
 
-FORMAT = 3
+FORMAT = 4
 
 
 class TraceWriter:
@@ -57,6 +57,9 @@ class TraceWriter:
         deployed: Sequence[Array] = (),
         alone: Sequence[Sequence[Array]] = (),
         preprocessed: Array | None = None,
+        run: str = "",
+        timing: Mapping[str, float] | None = None,
+        memory: Mapping[str, int] | None = None,
     ) -> None:
         """Write the rest and put the file in place."""
         header = {
@@ -67,6 +70,9 @@ class TraceWriter:
             "environment": dict(environment),
             "notes": list(notes),
             "curves": list(curves),
+            "run": run,
+            "timing": dict(timing or {}),
+            "memory": dict(memory or {}),
         }
         # An attribute is limited to 64 KiB in the file's object header; a dataset is not.
         self._file.create_dataset("header", data=np.frombuffer(json.dumps(header).encode(), np.uint8))
@@ -99,6 +105,21 @@ class _Stored(Mapping[Any, Array]):
         return len(self._names)
 
 
+def entries(path: Path) -> list[list[Any]]:
+    """Name, class and config of every call of every layer."""
+    with h5py.File(path, "r") as file:
+        return [layer[:3] for layer in json.loads(bytes(file["header"][()]))["layers"]]
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a file is a trace of this format."""
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(json.loads(bytes(file["header"][()]))["format"] == FORMAT)
+    except (OSError, KeyError, ValueError, RuntimeError):
+        return False
+
+
 def read(path: Path) -> ReferenceTrace:
     """Open a trace file; values and weights are read when asked for."""
     file = h5py.File(path, "r")
@@ -122,6 +143,9 @@ def read(path: Path) -> ReferenceTrace:
         _list(file["deployed"]),
         [_list(file["alone"][sample]) for sample in sorted(file.get("alone", ()), key=int)],
         np.asarray(file["preprocessed"][()], np.float64) if "preprocessed" in file else None,
+        header["run"],
+        header["timing"],
+        header["memory"],
     )
 
 

@@ -5,31 +5,56 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_kerasdiff import child, manifest, modelfile, preprocess, probes
+from pytest_kerasdiff import cache, child, manifest, modelfile, preprocess, probes, tracefile
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec, ModelFile
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.phases import Phases
 from pytest_kerasdiff.reference import loader
 from pytest_kerasdiff.trace import Array
 
 if TYPE_CHECKING:
     from pytest_kerasdiff.reference import recorder
-    from pytest_kerasdiff.tracefile import TraceWriter
 
 
 def work(job: child.Job) -> None:
-    """Load the Keras model, run it on the probe inputs and write the reference trace."""
+    """Take the reference trace from the cache, or run the Keras model on the probe inputs and write it."""
     file = modelfile.read(job.settings.keras_model)
+    stated = manifest.find(job.settings.keras_model, job.settings.manifest, job.rootdir)
+    kept = cache.entry(job.cache, job.settings, stated)
+    if kept is None:
+        made = job.folder / "made.h5"
+        _make(job, file, stated, made)
+        _hand_over(job, made)
+        return
+    with cache.locked(kept):
+        if not (cache.use(kept) and tracefile.is_complete(kept)):
+            _make(job, file, stated, kept)
+        _hand_over(job, kept)
+        cache.shrink(kept.parent)
+
+
+def _hand_over(job: child.Job, made: Path) -> None:
+    """Let the other processes have the trace: its layers first, which nobody waits for."""
+    (job.folder / child.LAYERS).write_text(json.dumps(tracefile.entries(made)), "utf-8")
+    os.symlink(made, job.folder / child.REFERENCE_TRACE)
+
+
+def _make(job: child.Job, file: ModelFile, stated: Manifest, target: Path) -> None:
+    """Load the Keras model, run it on the probe inputs and write the trace, complete or not at all."""
+    phases = Phases(job.folder, "reference")
     try:
-        _trace(job, job.settings, file, [])
+        _trace(job, job.settings, file, stated, target, phases, [])
     except loader.CannotRunError as error:
         if job.settings.precision == "float32":
             raise
@@ -37,31 +62,40 @@ def work(job: child.Job) -> None:
         lower = dataclasses.replace(job.settings, precision="float32")
         note = f"Keras cannot run this model in float64, so both sides are judged by the float32 rule: {error.reason}"
         try:
-            _trace(job, lower, file, [note])
+            _trace(job, lower, file, stated, target, phases, [note])
         except loader.CannotRunError:
             raise error from None
 
 
-def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]) -> None:
+def _trace(
+    job: child.Job,
+    settings: Settings,
+    file: ModelFile,
+    stated: Manifest,
+    target: Path,
+    phases: Phases,
+    notes: list[str],
+) -> None:
     from pytest_kerasdiff.reference import recorder
-    from pytest_kerasdiff.tracefile import TraceWriter
 
+    phases.begin("load", "Keras: loading the model")
     keras, model = loader.load(file, settings)
     import tensorflow
 
     inputs = file.inputs() if file.config is not None and settings.keras is None else _built_inputs(model)
-    stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     rules = stated.rules([s.name for s in inputs])
     arrays = (
         probes.load(settings.inputs, inputs)
         if settings.inputs
         else probes.draw(inputs, rules, settings.batch, settings.seed)
     )
-    writer = TraceWriter(job.folder / child.REFERENCE_TRACE)
-    recording = recorder.Recorder(model, keras, writer, tensorflow)
+    writer = tracefile.TraceWriter(target)
+    recording = recorder.Recorder(model, keras, writer, tensorflow, phases.step)
     names = [s.name for s in inputs]
+    phases.begin("run", "Keras: layer")
     try:
         outputs = recording.record(names, arrays)
+        phases.begin("other_batches", "Keras: other batches")
         alone = _alone(recording, inputs, names, arrays)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
@@ -73,6 +107,7 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         )
         raised.reason = reason[:200]
         raise raised from error
+    phases.begin("float32", "Keras: float32")
     deployed = _deployed(file, settings, recording, names, arrays, writer)
     preprocessed = _preprocessed(stated, keras, names, arrays, settings.seed, writer)
     entries: list[modelfile.LayerEntry] = []
@@ -84,7 +119,7 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         notes.append(f"the file's dtype policy is {', '.join(reduced)}; judged in {settings.precision}")
     if recording.compiled:
         notes.append(f"TensorFlow has no CPU kernel for {', '.join(recording.compiled)}: compiled by XLA")
-    (job.folder / child.LAYERS).write_text(json.dumps([[la.name, la.class_name, la.config] for la in recording.layers]))
+    phases.end()
     writer.close(
         recording.layers,
         outputs,
@@ -102,6 +137,9 @@ def _trace(job: child.Job, settings: Settings, file: ModelFile, notes: list[str]
         deployed,
         alone,
         preprocessed,
+        job.folder.name,
+        phases.timing(),
+        phases.memory(),
     )
 
 
@@ -126,7 +164,7 @@ def _deployed(
     recording: recorder.Recorder,
     names: Sequence[str],
     arrays: Sequence[Array],
-    writer: TraceWriter,
+    writer: tracefile.TraceWriter,
 ) -> list[Array]:
     """The model's outputs in float32; the model is built anew, because weights and constants are to be float32."""
     if settings.precision == "float32":
@@ -147,7 +185,12 @@ def _deployed(
 
 
 def _preprocessed(
-    stated: Manifest, keras: ModuleType, names: Sequence[str], arrays: Sequence[Array], seed: int, writer: TraceWriter
+    stated: Manifest,
+    keras: ModuleType,
+    names: Sequence[str],
+    arrays: Sequence[Array],
+    seed: int,
+    writer: tracefile.TraceWriter,
 ) -> preprocess.Prepared | None:
     """What the user's Keras-side preprocessing makes of the raw samples; None where the manifest names none.
 

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -66,8 +66,16 @@ class Recorder:
     is no step either; its layers are.
     """
 
-    def __init__(self, model: Any, keras: ModuleType, writer: TraceWriter, tensorflow: ModuleType) -> None:
-        """Prepare to record one pass of ``model``."""
+    def __init__(
+        self,
+        model: Any,
+        keras: ModuleType,
+        writer: TraceWriter,
+        tensorflow: ModuleType,
+        step: Callable[[int, int], None] = lambda number, of: None,
+    ) -> None:
+        """Prepare to record one pass of ``model``; ``step`` is told which layer of how many runs."""
+        self._say = step
         self._model, self._keras, self._writer, self._tf = model, keras, writer, tensorflow
         self._paths = {id(layer): (path, layer) for path, layer in listed_layers(model, keras)}
         self._numbers: dict[int, tuple[weakref.ref[Any], int]] = {}
@@ -220,6 +228,7 @@ class Recorder:
             inputs = ()
         outputs = tuple(self._new(tensor, bool(inputs)) for tensor in self._tensors(result))
         self.layers.append(Layer(name, type(layer).__name__, config, inputs, outputs, weights))
+        self._say(len(self.layers), max(len(self._paths), len(self.layers)))
         curve = self._curve(layer, args, kwargs)
         if curve is not None:
             self.curves[name] = curve

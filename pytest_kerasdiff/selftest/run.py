@@ -134,13 +134,16 @@ def not_made() -> CheckResult:
     )
 
 
-def run(reference: ReferenceTrace, judge: Judge, again: Again) -> SelfTest:
+def run(
+    reference: ReferenceTrace, judge: Judge, again: Again, step: Callable[[int, int], None] = lambda number, of: None
+) -> SelfTest:
     """Seed faults one at a time.
 
     Args:
         reference: The Keras side.
         judge: What was judged of the port as it is; it passes.
         again: Judges it with a change.
+        step: Is told which fault of how many is seeded.
     """
     end, found = time.monotonic() + SECONDS, list[Sown]()
     chosen = list(_spread(seeds(reference, judge)))
@@ -149,6 +152,7 @@ def run(reference: ReferenceTrace, judge: Judge, again: Again) -> SelfTest:
         if time.monotonic() > end:
             left_out = len(chosen) - number
             break
+        step(number + 1, len(chosen))
         try:
             found.append(sow(reference, judge, [(position, seed)], again))
         except ReplayError:

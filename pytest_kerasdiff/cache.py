@@ -1,0 +1,95 @@
+"""Reference traces that are kept between runs, so that Keras need not run again on what it has run on.
+
+An entry is a trace file under the name of all that it depends on. It is written aside and renamed, so that what is
+there is complete, and one process at a time makes it: the others wait for its lock, which the system gives back where
+its holder dies, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_kerasdiff import fingerprint
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.options import Settings
+
+LIMIT_BYTES = 2 * 2**30
+"""How much is kept; what was used longest ago leaves first."""
+_IN_USE_S = 600.0
+"""How long an entry stays at least after its last use: a run may still be reading it."""
+_WAIT_S = 600.0
+_LOCKS = 64
+"""Locks are files that nobody may remove, so there are so many and not one for each entry."""
+
+
+def entry(folder: Path | None, settings: Settings, stated: Manifest) -> Path | None:
+    """Where the trace of a run is kept; None where it is not.
+
+    What the user's own code makes is not kept: that may read files of which nothing is known here.
+    """
+    if folder is None or settings.no_cache or settings.keras is not None or stated.preprocess is not None:
+        return None
+    parts = {**fingerprint.made_from(settings, stated), **fingerprint.versions()}
+    return folder / f"{fingerprint.key(parts)}.h5"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time look for an entry, and make it where it is missing.
+
+    Raises:
+        RunError: Another process has been at it for too long, or the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ignored = path.parent / ".gitignore"
+        if not ignored.exists():
+            ignored.write_text("*\n", "utf-8")
+        lock = FileLock(path.parent / f"lock-{int(path.stem[:8], 16) % _LOCKS}")
+        lock.acquire(timeout=_WAIT_S)
+    except Timeout:
+        raise RunError(
+            f"another run has been making the reference of this model for {_WAIT_S:g} s ({path.parent}): wait for it, "
+            "or run with --kerasdiff-no-cache"
+        ) from None
+    except OSError as error:
+        raise RunError(
+            f"{path.parent}: the cache cannot be written: {error.strerror or error}; run with --kerasdiff-no-cache"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def use(path: Path) -> bool:
+    """Whether an entry is there; from now on it is the one used last."""
+    try:
+        os.utime(path)
+    except OSError:
+        return False
+    return True
+
+
+def shrink(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
+    """Remove what was used longest ago until the rest is within the limit, and what a killed process has begun."""
+    now, total = time.time(), 0
+    entries = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if path.suffix == ".h5" or path.name.startswith("."):
+                entries.append((path.stat().st_mtime, path.stat().st_size, path))
+    for used, size, path in sorted(entries, reverse=True):
+        if path.name == ".gitignore":
+            continue
+        total += size
+        if (total > limit_bytes or path.name.startswith(".")) and now - used > _IN_USE_S:
+            path.unlink(missing_ok=True)
+            total -= size

@@ -1,0 +1,90 @@
+"""What a reference depends on: the content of the model file, the probe inputs, the user's code, the versions."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.machinery
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.options import Settings
+
+_PACKAGES = ("keras", "tf-keras", "tensorflow", "tensorflow-cpu", "numpy", "h5py")
+
+
+def made_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
+    """What the user has given that decides what a reference holds, by name, as JSON-serialisable values."""
+    preprocess = stated.preprocess
+    return {
+        "model": of_files(settings.keras_model),
+        "keras": _code(settings.keras) if settings.keras else None,
+        "precision": settings.precision,
+        "batch": settings.batch,
+        "seed": settings.seed,
+        "inputs": of_files(settings.inputs) if settings.inputs else None,
+        "rules": {name: [rule.shape, rule.range] for name, rule in stated.inputs.items()},
+        "preprocess": None
+        if preprocess is None
+        else [_code(preprocess.keras), preprocess.shape, of_files(preprocess.raw) if preprocess.raw else None],
+        "trust": settings.trust,
+    }
+
+
+def versions() -> dict[str, str]:
+    """What else decides: the frameworks that are installed, found without importing them, and this package's code."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    own = Path(__file__).parent
+    return {
+        **found,
+        "pytest_kerasdiff": _digest([*sorted(own.glob("*.py")), *sorted((own / "reference").glob("*.py"))]),
+    }
+
+
+def key(parts: Mapping[str, Any]) -> str:
+    """One name for all of it."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def of_files(path: Path) -> str:
+    """Digest of a file, or of all files of a folder with their names; empty where there is none."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        return key({str(p.relative_to(path)): _digest([p]) for p in files})
+    return _digest([path]) if path.is_file() else ""
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _code(spec: str) -> list[str]:
+    """A ``module:callable`` with the digest of the module's source."""
+    source = _source(spec.partition(":")[0])
+    return [spec, _digest([source]) if source is not None else ""]
+
+
+def _source(module: str) -> Path | None:
+    """File of a module, found without importing it or its packages."""
+    where, spec = sys.path, None
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = importlib.machinery.PathFinder.find_spec(name, where)
+        if spec is None:
+            return None
+        where = list(spec.submodule_search_locations or [])
+    return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
