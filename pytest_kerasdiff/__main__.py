@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_kerasdiff import modelfile, options, supervisor, text
+from pytest_kerasdiff import manifest, modelfile, options, supervisor, text
 from pytest_kerasdiff.errors import RunError
 
 CACHE = Path(".pytest_cache", "d", "kerasdiff")
@@ -34,6 +34,11 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _recorded(settings: options.Settings) -> str:
+    assert settings.record is not None
+    return f"recorded: {settings.record} ({settings.record.stat().st_size / 1e6:.2f} MB)"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     given = vars(parser().parse_args(arguments))
@@ -42,11 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file = modelfile.read(settings.keras_model)
         if settings.keras is None:
             file.layers()  # an error of the file is said before a framework is started
-        run = supervisor.Run(settings, Path.cwd(), cache=Path.cwd() / CACHE)
+        stated = manifest.find(settings.keras_model, settings.manifest, Path.cwd())
+        only_records = settings.record is not None and (settings.torch or stated.torch) is None
+        sides = ("reference",) if only_records else supervisor.SIDES
+        run = supervisor.Run(settings, Path.cwd(), sides=sides, cache=Path.cwd() / CACHE)
         try:
+            if only_records:
+                run.finish_reference()
+                print(_recorded(settings))
+                return 0
             report = run.wait()
         finally:
             run.close()
+        if settings.record is not None:
+            print(_recorded(settings))
         if settings.report is not None:
             supervisor.publish(report, settings.report)
     except RunError as error:

@@ -19,6 +19,7 @@ from pytest_kerasdiff import (
     modelfile,
     preprocess,
     probes,
+    recorded,
     report,
     settle,
     tracefile,
@@ -78,8 +79,10 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     phases.begin("record", "torch: running the port")
     inputs = file.inputs() if file.config is not None and settings.keras is None else []
     reference: ReferenceTrace | None = None
+    if settings.reference is not None:
+        reference, settings = recorded.read(settings.reference, settings, stated)
     if not inputs:
-        reference = _wait(job.folder)
+        reference = reference or _wait(job.folder)
         inputs = [
             InputSpec(la.name, reference.shapes[la.outputs[0]], str(reference.values[la.outputs[0]].dtype))
             for la in reference.layers

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_kerasdiff import child, fingerprint, supervisor
+from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 
@@ -43,3 +44,17 @@ def read(folder: Path) -> list[Entry]:
     """What the reference process left in a run's folder; nothing where the run could not be made."""
     path = folder / child.LAYERS
     return [tuple(entry) for entry in json.loads(path.read_text("utf-8"))] if path.exists() else []
+
+
+def recorded(path: Path) -> list[Entry]:
+    """The layers that a recorded reference holds.
+
+    Raises:
+        RunError: It is none.
+    """
+    from pytest_kerasdiff import tracefile
+
+    try:
+        return [(str(name), str(kind), dict(config)) for name, kind, config in tracefile.entries(path)]
+    except (OSError, KeyError, ValueError):
+        raise RunError(f"{path}: not a recorded reference, or a damaged one (--kerasdiff-reference)") from None

@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from pytest_kerasdiff import savedmodel
 from pytest_kerasdiff.errors import RunError
 
 Config = dict[str, Any]
+ARCHIVE_WEIGHTS = "model.weights.h5"
+"""Member of a `.keras` archive that holds the weights. Source: keras/src/saving/saving_lib.py."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -166,6 +168,43 @@ def _read_archive(path: Path) -> ModelFile:
     except (zipfile.BadZipFile, UnicodeDecodeError, OSError, EOFError) as error:
         raise RunError(f"{path}: damaged .keras archive: {_first_line(error)}") from None
     return ModelFile(path, version, config)
+
+
+def datasets(path: Path) -> Mapping[str, Any]:
+    """Every array of a Keras file by its place there, read when asked for; of an archive those of its weights.
+
+    Raises:
+        RunError: The file cannot be read, or is a folder.
+    """
+    import h5py
+
+    if path.is_dir():
+        raise RunError(f"{path}: a SavedModel has no datasets")
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return _Datasets(h5py.File(io.BytesIO(archive.read(ARCHIVE_WEIGHTS)), "r"))
+        return _Datasets(h5py.File(path, "r"))
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: its weights cannot be read: {_first_line(error)}") from None
+
+
+class _Datasets(Mapping[str, Any]):
+    """Arrays of an HDF5 file by their paths."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._names: list[str] = []
+        file.visititems(lambda name, item: self._names.append(name) if hasattr(item, "dtype") else None)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._file[key][()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _json(path: Path, text: str, where: str) -> Config:

@@ -38,6 +38,8 @@ class Settings:
     trust: bool = False
     selftest: bool = False
     no_cache: bool = False
+    record: Path | None = None
+    reference: Path | None = None
     off: tuple[Switch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -187,6 +189,8 @@ OPTIONS: tuple[Option, ...] = (
         "",
     ),
     Option("no_cache", "make the reference anew, and keep nothing of it between runs", _switch, ""),
+    Option("record", "write a recorded reference: what Keras computed, as one portable file", _path, "PATH"),
+    Option("reference", "use a recorded reference; Keras and TensorFlow are not needed", _path, "PATH"),
     Option(
         "off",
         "turn a check off, with the reason, which the report shows; repeatable, one a line in the ini",
@@ -221,6 +225,9 @@ def resolve(
             values[option.name] = (folder / value).resolve() if isinstance(value, Path) else value
         else:  # the one option that repeats has lines of its own language
             values[option.name] = tuple(checklist.parse_lines(text, flag))
+    if values.get("record") is not None and values.get("reference") is not None:
+        prefix = "--" if program else "--kerasdiff-"
+        raise RunError(f"{prefix}record and {prefix}reference: a reference is either written or used")
     return Settings(keras_model=(folder / keras_model).resolve(), **values)
 
 

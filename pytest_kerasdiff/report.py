@@ -86,7 +86,10 @@ def build(
             "cpu_count": os.cpu_count(),
             "machine": platform.machine(),
         },
-        "reference": {"source": "made" if made else "cached"},
+        "reference": {
+            "source": "recorded" if settings.reference else "made" if made else "cached",
+            "path": str(settings.reference) if settings.reference else None,
+        },
         "timing": {**(with_side("reference", reference.timing) if made else {}), **phases.timing()},
         "memory": {**(with_side("reference", reference.memory) if made else {}), **phases.memory()},
     }

@@ -57,6 +57,8 @@ class KerasdiffSession:
         self.models = {s.keras_model: s for s in settings}
         if len(self.models) < len(settings):
             raise RunError("--keras-model: the same file is named twice")
+        if len(self.models) > 1 and any(s.record or s.reference for s in settings):
+            raise RunError("--kerasdiff-record and --kerasdiff-reference speak of one model: run it for one at a time")
         self.files = {path: modelfile.read(path) for path in self.models}
         self.layers: dict[Path, list[modelfile.LayerEntry]] = {}
         for path, file in self.files.items():
@@ -158,12 +160,12 @@ class KerasdiffSession:
             RunError: Keras cannot build the model.
         """
         for path in self._collected - self.layers.keys():
-            if self._worker is not None:
+            if self._worker is not None and self.models[path].reference is None:
                 folder = self._worker_folder(path)
                 while folder.is_dir() and not (folder / child.REFERENCE_TRACE).exists():
                     time.sleep(0.02)
                 entries = listing.read(folder)
-            elif path in self._runs:
+            elif path in self._runs and self.models[path].reference is None:
                 entries = self._runs[path].layers()
             else:  # nothing will be run, so that a stale list lets nothing pass untested
                 entries = self._listed(path)
@@ -180,6 +182,8 @@ class KerasdiffSession:
         return self.layers[path]
 
     def _listed(self, path: Path) -> list[listing.Entry]:
+        if (recorded := self.models[path].reference) is not None:
+            return listing.recorded(recorded)
         cache = getattr(self._config, "cache", None)
         return listing.find(self.models[path], self.manifest(path), self._config.rootpath, cache)
 

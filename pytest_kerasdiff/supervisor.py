@@ -46,6 +46,7 @@ class Run:
         self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
         job = child.Job(settings, self.folder, rootdir, tuple(p for p in sys.path if p), cache)
         path = job.write()
+        self.sides = tuple(side for side in sides if side == "candidate" or settings.reference is None)
         # Spinning threads of one framework starve the other: measured 1.26 times on ResNet50 with two cores.
         environment = {
             **os.environ,
@@ -54,7 +55,7 @@ class Run:
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, IO[bytes]] = {}
-        for side in sides:
+        for side in self.sides:
             log = self._logs[side] = (self.folder / f"{side}.log").open("wb")
             self._children[side] = subprocess.Popen(
                 [sys.executable, "-m", f"pytest_kerasdiff.{side}", str(path)],
@@ -70,8 +71,20 @@ class Run:
         Raises:
             RunError: A side says why the run cannot be made, or died; the line carries its last words.
         """
-        report: dict[str, Any] = self._result(child.REPORT, SIDES)
+        report: dict[str, Any] = self._result(child.REPORT, self.sides)
+        if self.settings.record is not None:
+            self.finish_reference()
         return report
+
+    def finish_reference(self) -> None:
+        """Wait for the end of the reference process, which writes the recorded reference last.
+
+        Raises:
+            RunError: It says why that cannot be, or died.
+        """
+        status = self._children["reference"].wait()
+        if status != 0:
+            raise RunError(self._last_words("reference", status))
 
     def layers(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Wait for the name, the class and the config of every call of every layer.

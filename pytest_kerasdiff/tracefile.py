@@ -2,8 +2,12 @@
 
 Layout: dataset ``header`` (JSON: layers, outputs, environment, notes), datasets ``values/<number>``,
 ``masks/<number>``, ``weights/<position in the header>``, ``curves/<position in the header>``, ``deployed/<output>``,
-``alone/<sample>/<output>`` and, where the manifest names a function, ``preprocessed``. Nothing is compressed:
-activations do not compress.
+``alone/<sample>/<output>`` and, where the manifest names a function, ``preprocessed``. What is kept for one run, or in
+the cache, is not compressed: activations hardly are.
+
+A recorded reference (``recorded.py``) has the same form, compressed, and lacks what can be had otherwise: values that
+``derived.py`` computes, whose shapes are ``header["derived"]``, and weights that the model file holds, whose datasets
+there are named by ``header["in_model"]``. What it was made from is ``header["made_from"]``.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pytest_kerasdiff import derived, modelfile
 from pytest_kerasdiff.trace import Array, Layer, ReferenceTrace
 
 FORMAT = 4
@@ -25,9 +30,9 @@ FORMAT = 4
 class TraceWriter:
     """Writes a trace value by value; nothing is at ``path`` until ``close`` has been called."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a temporary file beside ``path``."""
-        self._path = path
+    def __init__(self, path: Path, packed: bool = False) -> None:
+        """Open a temporary file beside ``path``; packed, it is smaller and takes longer."""
+        self._path, self._packed = path, packed
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
         self._file = h5py.File(self._temporary, "w", libver="latest")
         self._values = self._file.create_group("values")
@@ -35,11 +40,15 @@ class TraceWriter:
 
     def add_value(self, number: int, array: Array) -> None:
         """Write one value."""
-        self._values.create_dataset(str(number), data=array)
+        self._add(self._values, str(number), array)
 
     def add_mask(self, number: int, array: Array) -> None:
         """Write the mask of one value."""
-        self._masks.create_dataset(str(number), data=array)
+        self._add(self._masks, str(number), array)
+
+    def _add(self, group: h5py.Group, name: str, array: Array) -> None:
+        packing = {"compression": "gzip", "shuffle": True, "fletcher32": True} if self._packed and array.size else {}
+        group.create_dataset(name, data=array, **(packing if np.ndim(array) else {}))
 
     def discard(self) -> None:
         """Give the file up and leave nothing behind."""
@@ -50,7 +59,7 @@ class TraceWriter:
         self,
         layers: Sequence[Layer],
         outputs: Sequence[int],
-        weights: Mapping[tuple[str, str], Array],
+        weights: Mapping[tuple[str, str], Array | None],
         environment: Mapping[str, str],
         notes: Sequence[str],
         curves: Mapping[str, Array],
@@ -60,8 +69,9 @@ class TraceWriter:
         run: str = "",
         timing: Mapping[str, float] | None = None,
         memory: Mapping[str, int] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the rest and put the file in place."""
+        """Write the rest and put the file in place; ``more`` is what the header of a recorded reference has."""
         header = {
             "format": FORMAT,
             "layers": [[la.name, la.class_name, la.config, la.inputs, la.outputs, la.weights] for la in layers],
@@ -73,15 +83,22 @@ class TraceWriter:
             "run": run,
             "timing": dict(timing or {}),
             "memory": dict(memory or {}),
+            **(more or {}),
         }
         # An attribute is limited to 64 KiB in the file's object header; a dataset is not.
         self._file.create_dataset("header", data=np.frombuffer(json.dumps(header).encode(), np.uint8))
         samples = {f"alone/{sample}": outputs for sample, outputs in enumerate(alone)}
-        lists = {"weights": [*weights.values()], "curves": [*curves.values()], "deployed": deployed, **samples}
+        lists: Mapping[str, Sequence[Array | None]] = {
+            "weights": [*weights.values()],
+            "curves": [*curves.values()],
+            "deployed": deployed,
+            **samples,
+        }
         for name, arrays in lists.items():
             group = self._file.create_group(name)
             for position, array in enumerate(arrays):
-                group.create_dataset(str(position), data=array)
+                if array is not None:
+                    self._add(group, str(position), array)
         if preprocessed is not None:
             self._file.create_dataset("preprocessed", data=preprocessed)
         self._file.close()
@@ -105,47 +122,89 @@ class _Stored(Mapping[Any, Array]):
         return len(self._names)
 
 
+def header(path: Path) -> dict[str, Any]:
+    """What a trace file says of itself.
+
+    Raises:
+        OSError, KeyError, ValueError: It is none.
+    """
+    with h5py.File(path, "r") as file:
+        found: dict[str, Any] = json.loads(bytes(file["header"][()]))
+    return found
+
+
 def entries(path: Path) -> list[list[Any]]:
     """Name, class and config of every call of every layer."""
-    with h5py.File(path, "r") as file:
-        return [layer[:3] for layer in json.loads(bytes(file["header"][()]))["layers"]]
+    return [layer[:3] for layer in header(path)["layers"]]
 
 
 def is_complete(path: Path) -> bool:
     """Whether a file is a trace of this format."""
     try:
-        with h5py.File(path, "r") as file:
-            return bool(json.loads(bytes(file["header"][()]))["format"] == FORMAT)
+        return bool(header(path)["format"] == FORMAT)
     except (OSError, KeyError, ValueError, RuntimeError):
         return False
 
 
-def read(path: Path) -> ReferenceTrace:
-    """Open a trace file; values and weights are read when asked for."""
-    file = h5py.File(path, "r")
-    header = json.loads(bytes(file["header"][()]))
+class _Weights(Mapping[tuple[str, str], Array]):
+    """Weights by (layer, weight), each read when asked for: from the trace, or from the model file."""
+
+    def __init__(self, group: h5py.Group, header: Mapping[str, Any], model: Path | None) -> None:
+        self._group, self._model = group, model
+        self._position = {(la, w): i for i, (la, w) in enumerate(header["weights"])}
+        self._in_model: Mapping[str, str] = header.get("in_model", {})
+        self._datasets: Mapping[str, Array] | None = None
+
+    def __getitem__(self, key: tuple[str, str]) -> Array:
+        name = str(self._position[key])
+        if name not in self._in_model:
+            return np.asarray(self._group[name][()])
+        if self._datasets is None:
+            assert self._model is not None
+            self._datasets = modelfile.datasets(self._model)
+        return self._datasets[self._in_model[name]]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._position)
+
+    def __len__(self) -> int:
+        return len(self._position)
+
+
+def read(path: Path, model: Path | None = None) -> ReferenceTrace:
+    """Open a trace file; values and weights are read when asked for.
+
+    Args:
+        path: The file.
+        model: The Keras file, which holds the weights of a recorded reference.
+    """
+    file, said = h5py.File(path, "r"), header(path)
     layers = tuple(
         Layer(name, kind, config, tuple(inputs), tuple(outputs), tuple(weights))
-        for name, kind, config, inputs, outputs, weights in header["layers"]
+        for name, kind, config, inputs, outputs, weights in said["layers"]
     )
     values = file["values"]
+    shapes = {int(name): tuple(values[name].shape) for name in values}
+    shapes |= {int(name): tuple(shape) for name, shape in said.get("derived", {}).items()}
+    stored = _Stored(values, {int(name): name for name in values})
+    weights = _Weights(file["weights"], said, model)
     return ReferenceTrace(
         layers,
-        tuple(header["outputs"]),
-        _Stored(values, {int(name): name for name in values}),
-        {int(name): tuple(values[name].shape) for name in values},
-        _Stored(file["weights"], {(la, w): str(i) for i, (la, w) in enumerate(header["weights"])}),
-        header["environment"],
-        tuple(header["notes"]),
+        tuple(said["outputs"]),
+        derived.values(stored, layers, weights, shapes),
+        shapes,
+        weights,
+        said["environment"],
+        tuple(said["notes"]),
         frozenset(int(name) for name in values if values[name].dtype.kind == "b"),
         _Stored(file["masks"], {int(name): name for name in file["masks"]}),
-        _Stored(file["curves"], {name: str(i) for i, name in enumerate(header["curves"])}),
+        _Stored(file["curves"], {name: str(i) for i, name in enumerate(said["curves"])}),
         _list(file["deployed"]),
         [_list(file["alone"][sample]) for sample in sorted(file.get("alone", ()), key=int)],
         np.asarray(file["preprocessed"][()], np.float64) if "preprocessed" in file else None,
-        header["run"],
-        header["timing"],
-        header["memory"],
+        said["run"],
+        said["timing"],
+        said["memory"],
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_kerasdiff import cache, child, manifest, modelfile, preprocess, probes, tracefile
+from pytest_kerasdiff import cache, child, manifest, modelfile, preprocess, probes, recorded, tracefile
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec, ModelFile
@@ -36,12 +36,14 @@ def work(job: child.Job) -> None:
         made = job.folder / "made.h5"
         _make(job, file, stated, made)
         _hand_over(job, made)
-        return
-    with cache.locked(kept):
-        if not (cache.use(kept) and tracefile.is_complete(kept)):
-            _make(job, file, stated, kept)
-        _hand_over(job, kept)
-        cache.shrink(kept.parent)
+    else:
+        with cache.locked(kept):
+            if not (cache.use(kept) and tracefile.is_complete(kept)):
+                _make(job, file, stated, kept)
+            _hand_over(job, kept)
+            cache.shrink(kept.parent)
+    if job.settings.record is not None:
+        recorded.write(job.folder / child.REFERENCE_TRACE, job.settings.record, job.settings, stated)
 
 
 def _hand_over(job: child.Job, made: Path) -> None:

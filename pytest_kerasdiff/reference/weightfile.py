@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-_IN_ARCHIVE = "model.weights.h5"
+from pytest_kerasdiff.modelfile import ARCHIVE_WEIGHTS
 
 
 @contextlib.contextmanager
@@ -29,11 +29,13 @@ def readable(path: Path) -> Iterator[Path]:
         folder = Path(name)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                inner = _IN_ARCHIVE in archive.namelist() and Path(archive.extract(_IN_ARCHIVE, folder))
+                inner = ARCHIVE_WEIGHTS in archive.namelist() and Path(archive.extract(ARCHIVE_WEIGHTS, folder))
                 if inner and _widened(inner):
                     with zipfile.ZipFile(folder / path.name, "w") as copy:
                         for member in archive.namelist():
-                            copy.writestr(member, inner.read_bytes() if member == _IN_ARCHIVE else archive.read(member))
+                            copy.writestr(
+                                member, inner.read_bytes() if member == ARCHIVE_WEIGHTS else archive.read(member)
+                            )
                     path = folder / path.name
         elif _opaque(path):
             path = Path(shutil.copy(path, folder))

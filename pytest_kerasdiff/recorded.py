@@ -1,0 +1,171 @@
+"""Recorded references: one portable file of what Keras computed, with which neither Keras nor TensorFlow is needed.
+
+It is a trace file (``tracefile.py``) in float64 that leaves out what can be had otherwise: outputs that follow from
+others to the last bits, and weights that the model file holds. It says what it was made from, so that it is never
+believed of another model or other probe inputs. It holds arrays and JSON, no code and no pickle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pytest_kerasdiff import derived, fingerprint, modelfile, tracefile
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.trace import Array, ReferenceTrace
+
+_IN_WORDS: Mapping[str, str] = {
+    "model": "another model file, or other weights",
+    "keras": "other code that builds the Keras model",
+    "precision": "another precision",
+    "batch": "another batch size",
+    "seed": "another seed",
+    "inputs": "other probe inputs",
+    "rules": "other [inputs] of the manifest",
+    "preprocess": "other code of the manifest's [preprocess]",
+}
+_ITS_OWN = ("precision", "batch", "seed", "inputs")
+"""What the recorded reference decides, where the user says nothing of it."""
+
+
+def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> None:
+    """Write a recorded reference, complete or not at all.
+
+    Args:
+        trace: What Keras computed.
+        target: The file to be written.
+        settings: What it was made with.
+        stated: The model's manifest.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    reference, said = tracefile.read(trace), tracefile.header(trace)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writer = tracefile.TraceWriter(target, packed=True)
+    except OSError as error:
+        raise RunError(f"{target}: cannot be written: {error.strerror or error}") from None
+    try:
+        left_out = _derived(reference)
+        for number in reference.values:
+            if number not in left_out:
+                writer.add_value(number, reference.values[number])
+        for number in reference.step_masks:
+            writer.add_mask(number, reference.step_masks[number])
+        in_model = _in_model(reference, settings.keras_model)
+        writer.close(
+            reference.layers,
+            reference.outputs,
+            {key: None if i in in_model else array for i, (key, array) in enumerate(reference.weights.items())},
+            reference.environment,
+            reference.notes,
+            reference.curves,
+            reference.deployed,
+            reference.alone,
+            reference.preprocessed,
+            more={
+                "timing": said["timing"],
+                "made_from": json.loads(json.dumps(fingerprint.made_from(settings, stated))),
+                "derived": {str(number): reference.shapes[number] for number in sorted(left_out)},
+                "in_model": {str(position): name for position, name in in_model.items()},
+            },
+        )
+    except OSError as error:
+        writer.discard()
+        raise RunError(f"{target}: cannot be written: {error.strerror or error}") from None
+    except BaseException:
+        writer.discard()
+        raise
+
+
+def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTrace, Settings]:
+    """Open a recorded reference of the run's model.
+
+    Returns:
+        What Keras computed, and the settings with those that the file decides.
+
+    Raises:
+        RunError: It is no recorded reference, or was made from something else: a stale one. The line says from what,
+            and how to renew it.
+    """
+    if not path.exists():
+        raise RunError(f"{path}: no such file (--kerasdiff-reference); {_renewal(path, settings)}")
+    try:
+        said = tracefile.header(path)
+        made_from = said["made_from"]
+    except (OSError, KeyError, ValueError, TypeError):
+        raise RunError(f"{path}: not a recorded reference, or a damaged one; {_renewal(path, settings)}") from None
+    if said["format"] != tracefile.FORMAT:
+        raise RunError(
+            f"{path}: recorded by another version of pytest-kerasdiff (format {said['format']}, expected "
+            f"{tracefile.FORMAT}); {_renewal(path, settings)}"
+        )
+    now, unset = fingerprint.made_from(settings, stated), Settings(settings.keras_model)
+    silent = {name for name in _ITS_OWN if getattr(settings, name) == getattr(unset, name)}
+    other = [
+        words
+        for name, words in _IN_WORDS.items()
+        if name not in silent and json.loads(json.dumps(now[name])) != made_from.get(name)
+    ]
+    if other:
+        raise RunError(f"{path}: stale: recorded from {' and '.join(other)}; {_renewal(path, settings)}")
+    own = {name: made_from[name] for name in ("precision", "batch", "seed")}
+    return tracefile.read(path, settings.keras_model), dataclasses.replace(settings, **own)
+
+
+def _renewal(path: Path, settings: Settings) -> str:
+    """The command that makes the file anew."""
+    unset = Settings(settings.keras_model)
+    given = "".join(
+        f" --{name}={getattr(settings, name)}"
+        for name in (*_ITS_OWN, "keras", "manifest")
+        if getattr(settings, name) != getattr(unset, name)
+    )
+    return (
+        f"renew it where Keras is installed: python -m pytest_kerasdiff {settings.keras_model} --record={path}{given}"
+    )
+
+
+def _derived(reference: ReferenceTrace) -> set[int]:
+    """Values that need not be stored: computed from others, they are what Keras has given."""
+    depth: dict[int, int] = {}
+    kept = {*reference.outputs, *reference.inputs}
+    for layer in reference.layers:
+        value = layer.outputs[0] if len(layer.outputs) == 1 else None
+        if value is None or value in kept or not layer.inputs:
+            continue
+        own = 1 + max(depth.get(v, 0) for v in layer.inputs)
+        if own <= derived.DEPTH:
+            given = [reference.values[v] for v in layer.inputs]
+            made = derived.compute(layer, given, reference.weights, reference.shapes[value])
+            if derived.equals(made, reference.values[value]):
+                depth[value] = own
+    return set(depth)
+
+
+def _in_model(reference: ReferenceTrace, model: Path) -> dict[int, str]:
+    """Position of each weight that the model file holds element by element → its dataset there."""
+    try:
+        datasets = modelfile.datasets(model)
+    except RunError:
+        return {}
+    names = {_digest(datasets[name]): name for name in datasets}
+    found = {}
+    for position, array in enumerate(reference.weights.values()):
+        name = names.get(_digest(array))
+        if name is not None:
+            found[position] = name
+    return found
+
+
+def _digest(array: Array) -> tuple[str, tuple[int, ...], str]:
+    own = np.ascontiguousarray(array)
+    return own.dtype.str, own.shape, hashlib.sha256(own.tobytes()).hexdigest()
