@@ -6,12 +6,14 @@ Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_kerasdiff import manifest, modelfile, options, supervisor, text
 from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.progress import Progress
 
 CACHE = Path(".pytest_cache", "d", "kerasdiff")
 """Where pytest keeps the same, by default; in the current folder."""
@@ -39,6 +41,12 @@ def _recorded(settings: options.Settings) -> str:
     return f"recorded: {settings.record} ({settings.record.stat().st_size / 1e6:.2f} MB)"
 
 
+def _over(words: str) -> None:
+    """Write a line on a terminal over the one before."""
+    width = shutil.get_terminal_size().columns - 1
+    print(f"\r{words[:width]:<{width}}" if words else f"\r{'':{width}}\r", end="", file=sys.stderr, flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     given = vars(parser().parse_args(arguments))
@@ -51,13 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         only_records = settings.record is not None and (settings.torch or stated.torch) is None
         sides = ("reference",) if only_records else supervisor.SIDES
         run = supervisor.Run(settings, Path.cwd(), sides=sides, cache=Path.cwd() / CACHE)
+        shown = Progress(lambda line: None, _over if sys.stderr.isatty() else None)
         try:
             if only_records:
                 run.finish_reference()
                 print(_recorded(settings))
                 return 0
-            report = run.wait()
+            report = run.wait(lambda: shown.show(run.doing()))
         finally:
+            shown.end()
             run.close()
         if settings.record is not None:
             print(_recorded(settings))

@@ -25,6 +25,8 @@ REFERENCE_TRACE = "reference.h5"
 LAYERS = "layers.json"
 """Every call of every layer, as the reference process found them: ``[name, class, config]``."""
 REPORT = "report.json"
+THREADS = "KERASDIFF_THREADS"
+"""Environment variable: how many threads a framework may use, where several runs go on at once."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pytest_kerasdiff.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from pytest_kerasdiff.progress import Progress
     from pytest_kerasdiff.session import KerasdiffSession
 
 SESSION: pytest.StashKey[KerasdiffSession] = pytest.StashKey()
@@ -153,10 +154,25 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
         # Under xdist only the workers know the tests.
         distributed = session.config.pluginmanager.hasplugin("dsession")
         try:
-            own.wait(None if distributed else {item.path for item in session.items})
+            own.wait(None if distributed else {item.path for item in session.items}, _progress(session.config))
         except RunError as error:
             raise pytest.UsageError(str(error)) from None
     return (yield)
+
+
+def _progress(config: pytest.Config) -> Progress | None:
+    """Shows on pytest's terminal what is waited for."""
+    from pytest_kerasdiff.progress import Progress
+
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or config.option.verbose < 0:
+        return None
+
+    def line(text: str) -> None:
+        reporter.ensure_newline()
+        reporter.write_line(text)
+
+    return Progress(line, (lambda text: reporter.rewrite(text, erase=True)) if reporter.isatty else None)
 
 
 @pytest.hookimpl(optionalhook=True)

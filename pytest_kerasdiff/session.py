@@ -22,6 +22,7 @@ from pytest_kerasdiff.checks import registry
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.progress import Progress
 
 Report = Mapping[str, Any]
 
@@ -133,12 +134,23 @@ class KerasdiffSession:
         if self._worker is None and not self._shows_only:
             for path in self.models:
                 if path in self._collected:
-                    self._run(path)
+                    self._run(path, starts=False)
+            self._advance()
 
-    def _run(self, path: Path) -> supervisor.Run:
+    def _run(self, path: Path, starts: bool = True) -> supervisor.Run:
         if path not in self._runs:
-            self._runs[path] = supervisor.Run(self.models[path], self._config.rootpath, cache=self._cache())
+            self._runs[path] = supervisor.Run(
+                self.models[path], self._config.rootpath, cache=self._cache(), starts=starts
+            )
         return self._runs[path]
+
+    def _advance(self) -> None:
+        """Let as many runs go on at once as there are workers, and the others wait for their turn."""
+        at_once = min(max(1, getattr(self._config.option, "numprocesses", None) or 1), len(self._runs))
+        free = at_once - sum(run.runs for run in self._runs.values())
+        waiting = [run for run in self._runs.values() if not run.started]
+        for run in waiting[: max(0, free)]:
+            run.start(at_once)
 
     def _cache(self) -> Path | None:
         """Folder in which references are kept: in pytest's cache, whose options show and clear it."""
@@ -187,18 +199,21 @@ class KerasdiffSession:
         cache = getattr(self._config, "cache", None)
         return listing.find(self.models[path], self.manifest(path), self._config.rootpath, cache)
 
-    def wait(self, selected: Collection[Path] | None) -> None:
+    def wait(self, selected: Collection[Path] | None, progress: Progress | None = None) -> None:
         """Wait for the reports of the models that have tests to run.
 
         Args:
             selected: Files that have tests to run, or None where only the workers know.
+            progress: Shows what is being done.
 
         Raises:
             RunError: A run could not be made.
         """
         for path in self._runs:
             if selected is None or path in selected:
-                self.report(path)
+                self.report(path, progress)
+        if progress is not None:
+            progress.end()
 
     def _report_name(self, path: Path) -> str:
         """Folder of a model's report within the folder asked for: one for each model where there are several."""
@@ -209,19 +224,28 @@ class KerasdiffSession:
         relative = os.path.relpath(path, self._config.rootpath)
         return "-".join(part for part in Path(relative).parts if part not in (os.pardir, os.sep))
 
-    def report(self, path: Path) -> Report:
+    def report(self, path: Path, progress: Progress | None = None) -> Report:
         """The report of a model; what has not been compared yet is compared now.
+
+        Args:
+            path: Of the model.
+            progress: Shows what is being done.
 
         Raises:
             RunError: The run cannot be made, or is not to be found.
         """
         if path not in self._reports:
             if self._worker is None:
-                self._reports[path] = self._run(path).wait()
+                self._reports[path] = self._run(path).wait(lambda: self._watch(progress))
                 self._publish(path)
             else:
                 self._reports[path] = self._of_controller(path)
         return self._reports[path]
+
+    def _watch(self, progress: Progress | None) -> None:
+        self._advance()
+        if progress is not None:
+            progress.show([words for run in self._runs.values() if run.runs for words in run.doing()])
 
     def _of_controller(self, path: Path) -> Report:
         folder = self._worker_folder(path)

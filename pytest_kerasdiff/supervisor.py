@@ -10,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_kerasdiff import child
+from pytest_kerasdiff import child, phases
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
@@ -32,8 +32,9 @@ class Run:
         folder: Path | None = None,
         sides: Sequence[str] = SIDES,
         cache: Path | None = None,
+        starts: bool = True,
     ) -> None:
-        """Start the processes.
+        """Make the run's folder, and start the processes.
 
         Args:
             settings: What to do.
@@ -41,37 +42,67 @@ class Run:
             folder: Existing folder for the run's files; a temporary one if None.
             sides: Which processes; the reference process alone knows the layers.
             cache: Folder in which references are kept between runs; None where nothing is.
+            starts: Whether it begins now, and not only when ``start`` is called or somebody waits.
         """
         self.settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
         job = child.Job(settings, self.folder, rootdir, tuple(p for p in sys.path if p), cache)
-        path = job.write()
+        self._job, self._sys_path = job.write(), job.sys_path
         self.sides = tuple(side for side in sides if side == "candidate" or settings.reference is None)
-        # Spinning threads of one framework starve the other: measured 1.26 times on ResNet50 with two cores.
-        environment = {
-            **os.environ,
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "PYTHONPATH": os.pathsep.join(job.sys_path),
-        }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, IO[bytes]] = {}
+        if starts:
+            self.start()
+
+    def start(self, at_once: int = 1) -> None:
+        """Start the processes, where that has not been done; ``at_once`` runs divide the processor's cores."""
+        if self._children:
+            return
+        # Spinning threads of one framework starve the other: measured 1.26 times on ResNet50 with two cores.
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(self._sys_path)}
+        if at_once > 1:
+            threads = str(max(1, cores() // at_once))
+            environment |= {child.THREADS: threads, "TF_NUM_INTRAOP_THREADS": threads}
         for side in self.sides:
             log = self._logs[side] = (self.folder / f"{side}.log").open("wb")
             self._children[side] = subprocess.Popen(
-                [sys.executable, "-m", f"pytest_kerasdiff.{side}", str(path)],
+                [sys.executable, "-m", f"pytest_kerasdiff.{side}", str(self._job)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=environment,
             )
 
-    def wait(self) -> dict[str, Any]:
-        """Wait for the report.
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started, and is neither finished nor dead."""
+        return (
+            bool(self._children)
+            and not (self.folder / child.REPORT).exists()
+            and all(p.poll() is None or self._expected(side) for side, p in self._children.items())
+        )
+
+    @property
+    def started(self) -> bool:
+        """Whether it has begun."""
+        return bool(self._children)
+
+    def doing(self) -> list[str]:
+        """What each process is doing, in words."""
+        found = []
+        for side in self.sides:
+            with contextlib.suppress(OSError):
+                if self._children[side].poll() is None:
+                    found.append(phases.progress_file(self.folder, side).read_text("utf-8"))
+        return [words for words in found if words]
+
+    def wait(self, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """Wait for the report; ``watch`` is called again and again meanwhile.
 
         Raises:
             RunError: A side says why the run cannot be made, or died; the line carries its last words.
         """
-        report: dict[str, Any] = self._result(child.REPORT, self.sides)
+        report: dict[str, Any] = self._result(child.REPORT, self.sides, watch=watch)
         if self.settings.record is not None:
             self.finish_reference()
         return report
@@ -95,7 +126,10 @@ class Run:
         self._result(child.REFERENCE_TRACE, ("reference",), is_json=False)
         return [tuple(entry) for entry in json.loads((self.folder / child.LAYERS).read_text("utf-8"))]
 
-    def _result(self, name: str, sides: Sequence[str], is_json: bool = True) -> Any:
+    def _result(
+        self, name: str, sides: Sequence[str], is_json: bool = True, watch: Callable[[], None] = lambda: None
+    ) -> Any:
+        self.start()
         path = self.folder / name
         while True:
             if path.exists():
@@ -104,6 +138,7 @@ class Run:
                 status = self._children[side].poll()
                 if status is not None and not (status == 0 and self._expected(side)):
                     raise RunError(self._last_words(side, status))
+            watch()
             time.sleep(_POLL_S)
 
     def close(self) -> None:
@@ -134,6 +169,11 @@ class Run:
         ]
         tail = " | ".join(line.strip() for line in lines[-3:])
         return f"the {side} process ({name}) {how} without a result; its last words: {tail[-600:] or '(none)'}"
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def publish(report: dict[str, Any], folder: Path) -> None:

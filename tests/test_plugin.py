@@ -63,10 +63,15 @@ def note(what, settings):
 
 
 class Run:
-    def __init__(self, settings, rootdir, folder=None, sides=supervisor.SIDES):
-        self.sides = sides
+    def __init__(self, settings, rootdir, folder=None, sides=supervisor.SIDES, cache=None, starts=True):
+        self.sides, self.started, self.runs = sides, False, False
         self.settings, self.folder = settings, Path(tempfile.mkdtemp(prefix="kerasdiff-"))
-        note("start" if self.sides == supervisor.SIDES else "list", settings)
+        if starts:
+            self.start()
+
+    def start(self, at_once=1):
+        self.started = True
+        note("start" if self.sides == supervisor.SIDES else "list", self.settings)
         if (HERE / child.LAYERS).exists():
             shutil.copy(HERE / child.LAYERS, self.folder)
             (self.folder / child.REFERENCE_TRACE).touch()
@@ -74,7 +79,8 @@ class Run:
     def layers(self):
         return json.loads((self.folder / child.LAYERS).read_text("utf-8"))
 
-    def wait(self):
+    def wait(self, watch):
+        watch()
         note("wait", self.settings)
         text = (HERE / f"{self.settings.keras_model.stem}.json").read_text("utf-8")
         (self.folder / child.REPORT).write_text(text, "utf-8")

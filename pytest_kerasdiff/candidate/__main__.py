@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pytest_kerasdiff import child
+from pytest_kerasdiff import child, supervisor
 
 
 def work(job: child.Job) -> None:
@@ -18,7 +18,7 @@ def work(job: child.Job) -> None:
     from pytest_kerasdiff import engine
     from pytest_kerasdiff.candidate.loader import Port
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(int(os.environ.get(child.THREADS) or supervisor.cores()))
     engine.work(job, Port)
 
 
