@@ -185,6 +185,10 @@ class Judge:
             error = min(error, self._measure(keras_value, np.moveaxis(given, 1, -1)), key=_seriousness)
         return error
 
+    def error_of_passing_on(self, source: int, keras_value: int) -> Error:
+        """Error of one Keras value in the place of another, element by element and not by the names of its axes."""
+        return self._measure(keras_value, self._reference.values[source])
+
     def _judge_output(self, keras_value: int, torch_value: int | None) -> None:
         """Compare what the port itself gave with the model's output, whatever was found for the layer that gives it."""
         position = self.layer_of[keras_value]

@@ -146,10 +146,10 @@ def _doubt(found: Diagnosis, judge: Judge) -> None:
 
 def _of_the_input(entrance: Entrance) -> Cause:
     """The cause of what is wrong with an input, which the whole model has shown."""
-    suspicion, position, alone = entrance.suspicion, entrance.position, Way(Change())
-    before, after = (measure(judge, position, alone) for judge in (entrance.port, entrance.undone))
+    suspicion, position = entrance.suspicion, entrance.position
+    before, after = entrance.undone.verdicts[position].isolated, measure(entrance.undone, position, Way(Change()))
     single = "" if len(after.samples) > 1 else _SINGLE
-    sizes = _finite(before.size), _finite(after.size)
+    sizes = None if before is None else _largest([before]), _finite(after.size)
     return Cause(suspicion.id, f"{suspicion.text}{single}", not single, *sizes, suspicion.patch)
 
 

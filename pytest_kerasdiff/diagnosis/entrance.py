@@ -1,4 +1,4 @@
-"""Axes that the port exchanges: all that it computes from there seems to stand otherwise, and one thing is wrong."""
+"""Axes that the port exchanges, or does not: all that it computes from there seems to stand otherwise, by one fault."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.checks import registry as checks
-from pytest_kerasdiff.diagnosis import scaling
+from pytest_kerasdiff.diagnosis import movements, scaling
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.judge import Judge, LayerVerdict
@@ -19,11 +19,11 @@ Again = Callable[[Change], Judge]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entrance:
-    """What was wrong with an input, and the port judged without it.
+    """What was wrong with axes, and the port judged without it.
 
     Attributes:
-        position: The first layer that takes the input.
-        suspicion: What the port does to it.
+        position: The first layer that takes what is exchanged, or the Permute that the port lacks.
+        suspicion: What the port does there.
         port: The port as it is, judged.
         undone: The port with its axes as they should be, judged; its verdicts are those of the port as it is.
     """
@@ -35,7 +35,9 @@ class Entrance:
 
 
 def find(reference: ReferenceTrace, judge: Judge, again: Again) -> Entrance | None:
-    """The exchange of an input's axes without which more layers are right, among them the one that takes it.
+    """The exchange of axes without which more layers are right, among them the one that takes what is exchanged.
+
+    A Permute without an operation is the same fault: its input passes for its output, because axes are known by name.
 
     Args:
         reference: The Keras side.
@@ -48,13 +50,15 @@ def find(reference: ReferenceTrace, judge: Judge, again: Again) -> Entrance | No
     for position, verdict in enumerate(judge.verdicts):
         subject = checks.subject_of(reference, judge.candidate, judge.alignment, position, verdict)
         case = Case(position, subject, judge, reference)
-        for suspicion in (*scaling.layouts(case), *(scaling.exchanges(case) if position in faults else ())):
+        lacking = list(movements.lacking(case))
+        exchanged = [*scaling.layouts(case), *(scaling.exchanges(case) if position in faults else ())]
+        for suspicion in (*lacking, *exchanged):
             for way in suspicion.ways:
                 try:
                     other = again(way.change)
                 except (ReplayError, RunError):
                     continue
-                blamed = position if position in faults else faults[0]
+                blamed = position if position in faults or suspicion in lacking else faults[0]
                 if other.verdicts[blamed].status == "pass" and _faults(other) < _faults(judge):
                     other.verdicts = _merged(judge, other, blamed)
                     return Entrance(blamed, suspicion, judge, other)
@@ -65,12 +69,20 @@ def _faults(judge: Judge) -> int:
     return sum(verdict.status in ("fault", "unpaired") for verdict in judge.verdicts)
 
 
+def _as_it_stands(judge: Judge, position: int) -> LayerVerdict:
+    """The verdict of a Permute that the port lacks: its input, element by element, for its output."""
+    value, source = judge.layers[position].outputs[0], judge.layers[position].inputs[0]
+    error = judge.error_of_passing_on(source, value)
+    reason = "no torch operation for this layer"
+    return LayerVerdict("fault", reason, error, error)
+
+
 def _merged(judge: Judge, other: Judge, position: int) -> list[LayerVerdict]:
     """What each layer does on Keras's inputs without the exchange, and what the port gives with it."""
     name, merged = judge.layers[position].name, []
     for at, (now, then) in enumerate(zip(judge.verdicts, other.verdicts, strict=True)):
         if at == position:
-            merged.append(now)
+            merged.append(now if now.status == "fault" else _as_it_stands(judge, position))
         elif then.status == "pass" and now.cumulative is not None and not now.cumulative.passes:
             merged.append(dataclasses.replace(then, status="inherited", cumulative=now.cumulative, inherits_from=name))
         else:
