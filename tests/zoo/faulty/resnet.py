@@ -135,7 +135,7 @@ FAULTS = {
     "a_no_relu": Fault("a0_relu", "missing-layer"),
     "a_no_norm": Fault("a1_bn", "missing-layer"),
     "a_stride_moved": Fault("a1 a2", "stride"),
-    "other_pixels": Fault("a_short", "stride", module=other_pixels, found="same-padding"),
+    "other_pixels": Fault("a_short", "stride", module=other_pixels),
     "fresh_shortcut": Fault("a_short", "weights-not-loaded", module=lambda net: net.a.short.reset_parameters()),
     "no_bias": Fault("a_short", "bias-missing", made.changed("a_short", torch.zeros_like, 1)),
     "b_pad_after": Fault("b_pad", "zero-padding-layer"),
