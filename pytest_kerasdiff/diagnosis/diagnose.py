@@ -220,9 +220,13 @@ def _finite(number: float) -> float | None:
 
 
 def _whole(judge: Judge, change: Change, port: Judge) -> tuple[list[Error], list[Error] | None]:
-    """Errors of the outputs of the port as it is, and of what is judged with a change: None where it cannot run."""
+    """Errors of the outputs of the port as it is, and of what is judged with a change: None where it cannot run.
+
+    What is judged has its outputs in Keras's order.
+    """
     before = [port.error_of_output(u, port.candidate.recorded[v]) for u, v in port.outputs() if v is not None]
-    wanted: Mapping[int, int] = {v: u for u, v in judge.outputs() if v is not None}
+    in_order = ((u, judge.alignment.elsewhere.get(u, v)) for u, v in judge.outputs())
+    wanted: Mapping[int, int] = {v: u for u, v in in_order if v is not None}
     try:
         given = judge.candidate.changed(change).run(list(wanted), {})
     except (ReplayError, KeyError, ValueError, IndexError, TypeError):
