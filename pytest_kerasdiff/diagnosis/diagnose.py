@@ -75,7 +75,7 @@ def diagnose(
         reference: The Keras side.
         judge: What was judged.
         results: Of all checks.
-        entrance: What is wrong with an input, which ``judge`` has undone.
+        entrance: What is wrong before several layers, which ``judge`` has undone.
     """
     found, budget = Diagnosis(), Budget(SECONDS, time.monotonic)
     failed: dict[str, list[CheckResult]] = {}
@@ -87,7 +87,8 @@ def diagnose(
     for position, layer in enumerate(reference.layers):
         own = failed.get(layer.name, [])
         if entrance is not None and position == entrance.position:
-            found.causes[position] = [_of_the_input(entrance)]
+            found.causes[position] = [_of_several(entrance)]
+            pieces[position] = [(entrance.suspicion.id, entrance.suspicion.piece)]
             continue
         at_fault = judge.verdicts[position].status == "fault"
         if not at_fault and not own:
@@ -144,8 +145,8 @@ def _doubt(found: Diagnosis, judge: Judge) -> None:
         found.causes[position] = [dataclasses.replace(cause, confirmed=False) for cause in causes]
 
 
-def _of_the_input(entrance: Entrance) -> Cause:
-    """The cause of what is wrong with an input, which the whole model has shown."""
+def _of_several(entrance: Entrance) -> Cause:
+    """The cause of what several layers showed, which the whole model has proved."""
     suspicion, position = entrance.suspicion, entrance.position
     before, after = entrance.undone.verdicts[position].isolated, measure(entrance.undone, position, Way(Change()))
     single = "" if len(after.samples) > 1 else _SINGLE

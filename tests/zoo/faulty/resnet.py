@@ -140,7 +140,7 @@ FAULTS = {
     "no_bias": Fault("a_short", "bias-missing", made.changed("a_short", torch.zeros_like, 1)),
     "b_pad_after": Fault("b_pad", "zero-padding-layer"),
     "b_no_shortcut": Fault("b_add", "missing-layer"),
-    "a_relu_behind": Fault("b0_bn b_add", "extra-layer"),
+    "a_relu_behind": Fault("b0_bn", "extra-layer"),
     "rows": Fault("b2", "conv-kernel-layout", made.changed("b2", made.rows)),
     "statistics": Fault("b1_bn", "bn-stats-not-loaded", module=lambda net: net.b.bn1.reset_running_stats()),
     "mean_variance": Fault("b1_bn", "bn-slots-exchanged", made.ordered("b1_bn", 0, 1, 3, 2)),
