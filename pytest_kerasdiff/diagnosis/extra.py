@@ -75,7 +75,9 @@ def suspect(case: Case) -> Iterator[Suspicion]:
 def left_out(case: Case, step: int) -> Iterator[Suspicion]:
     """One operation of a layer left out, unless it is what the layer is."""
     operation = case.trace.operations[step]
-    its_own = step == case.alignment.main.get(case.position) and operation.op not in _FUNCTIONS
+    behind_a_join = len(operation.inputs) < 2 <= len(case.layer.inputs)
+    is_main = step == case.alignment.main.get(case.position) and not behind_a_join
+    its_own = is_main and operation.op not in _FUNCTIONS
     if operation.op not in _DROPOUTS and not its_own:
         yield from _left_out(case, step, case.alignment.torch.nodes[step], operation)
 

@@ -65,4 +65,8 @@ def _together(alone: Sequence[Suspicion]) -> list[Suspicion]:
         return []
     text = " and ".join(suspicion.text.removesuffix(", Keras has nothing there") for suspicion in alone)
     patch = "; ".join(suspicion.patch for suspicion in alone)
-    return [dataclasses.replace(alone[0], text=f"{text}, Keras has nothing there", patch=patch, ways=[Way(change)], piece="")]
+    return [
+        dataclasses.replace(
+            alone[0], text=f"{text}, Keras has nothing there", patch=patch, ways=[Way(change)], piece=""
+        )
+    ]
