@@ -100,7 +100,7 @@ def whole_layer(case: Case, formula: str, arguments: Mapping[str, object]) -> Wa
 
 
 def _takes_another(case: Case) -> bool:
-    """Whether the operations of a layer of one input take another value: that is its fault, not what they make of it."""
+    """Whether the operations of a layer of one input take another value: that is its fault, and not what they do."""
     wanted = {case.alignment.torch_value(v) for v in case.layer.inputs}
     return len(wanted) == 1 and not wanted & {v for i in case.steps for v in case.trace.operations[i].inputs}
 

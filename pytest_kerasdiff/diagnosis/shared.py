@@ -63,10 +63,7 @@ def _together(alone: Sequence[Suspicion]) -> list[Suspicion]:
         change = None if change is None else combined(change, suspicion.ways[0].change)
     if change is None:
         return []
-    text = " and ".join(suspicion.text.removesuffix(", Keras has nothing there") for suspicion in alone)
+    names = [s.text.removesuffix(", Keras has nothing there").removeprefix("the port has ") for s in alone]
+    text = f"the port has {', '.join(names)}, Keras has nothing there"
     patch = "; ".join(suspicion.patch for suspicion in alone)
-    return [
-        dataclasses.replace(
-            alone[0], text=f"{text}, Keras has nothing there", patch=patch, ways=[Way(change)], piece=""
-        )
-    ]
+    return [dataclasses.replace(alone[0], text=text, patch=patch, ways=[Way(change)], piece="")]
