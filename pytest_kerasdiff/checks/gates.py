@@ -83,8 +83,9 @@ def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found]:
             at = min(range(len(found)), key=lambda i: (sum(bool(f.cause) for f in found[i]), abs(i - number)))
             if len(ours) == len(fitting) == 2 and at != number and not any(f.cause for f in found[at]):
                 yield from _exchanged(cell, fitting[at], subject)
-            twice = len(ours) == 2 and all(f.cause for f in found[at])
-            if twice and not any(f.cause for f in _cell(ours[1 - number], fitting[at], subject)):
+            other = ours[1 - number] if len(ours) == 2 and all(f.cause for f in found[at]) else cell
+            alike = other.kernel.shape == cell.kernel.shape and other.gates == cell.gates
+            if other is not cell and alike and not any(f.cause for f in _cell(other, fitting[at], subject)):
                 found[at] = [_of_the_other(f, holder) for f, holder in zip(found[at], fitting[at], strict=False)]
             yield from found[at]
         elif theirs:
