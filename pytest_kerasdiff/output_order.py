@@ -36,7 +36,7 @@ def find(judge: Judge, reference: ReferenceTrace) -> dict[int, int]:
 def explains(judge: Judge, other: Judge, reference: ReferenceTrace) -> bool:
     """Whether fewer layers are wrong when the outputs stand in the other order.
 
-    Of two heads that are alike it is the same whether they hold each other's weights or stand in each other's place: it
+    States that one layer gives are its own affair. Of two heads that are alike it is the same whether they hold each other's weights or stand in each other's place: it
     is their place where each is called as Keras calls the layer whose weights it has.
 
     Args:
@@ -44,7 +44,7 @@ def explains(judge: Judge, other: Judge, reference: ReferenceTrace) -> bool:
         other: With its outputs in the order that was found.
         reference: The Keras side.
     """
-    if _faults(other) >= _faults(judge):
+    if _faults(other) >= _faults(judge) or len({judge.layer_of[u] for u in other.alignment.elsewhere}) < 2:
         return False
     place = {v: u for u, v in judge.outputs()}
     heads = {u: _head(other, reference, u) for u in reference.outputs}
