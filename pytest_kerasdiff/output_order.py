@@ -36,7 +36,8 @@ def find(judge: Judge, reference: ReferenceTrace) -> dict[int, int]:
 def explains(judge: Judge, other: Judge, reference: ReferenceTrace) -> bool:
     """Whether fewer layers are wrong when the outputs stand in the other order.
 
-    States that one layer gives are its own affair. Of two heads that are alike it is the same whether they hold each other's weights or stand in each other's place: it
+    States that one layer gives are its own affair. Of two heads that are alike it is the same whether they hold each
+    other's weights or stand in each other's place: it
     is their place where each is called as Keras calls the layer whose weights it has.
 
     Args:
