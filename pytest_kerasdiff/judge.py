@@ -165,6 +165,12 @@ class Judge:
         given = outputs_in_order(self._reference, self.candidate.trace)
         return list(zip(self._reference.outputs, given, strict=False))
 
+    def is_called_so(self, position: int) -> bool:
+        """Whether the module that holds a layer's weights has the layer's name."""
+        main, name = self.alignment.main.get(position), self.layers[position].name
+        module = self.candidate.trace.operations[main].module if main is not None else ""
+        return name in module.replace("_", ".").split(".") or name == module
+
     def outputs_are_right(self) -> bool:
         """Whether all that the port returns is exactly Keras's, and the same twice."""
         return all(
@@ -185,10 +191,16 @@ class Judge:
             error = min(error, self._measure(keras_value, np.moveaxis(given, 1, -1)), key=_seriousness)
         return error
 
+    def error_of_passing_on(self, source: int, keras_value: int) -> Error:
+        """Error of one Keras value in the place of another, element by element and not by the names of its axes."""
+        return self._measure(keras_value, self._reference.values[source])
+
     def _judge_output(self, keras_value: int, torch_value: int | None) -> None:
         """Compare what the port itself gave with the model's output, whatever was found for the layer that gives it."""
         position = self.layer_of[keras_value]
         result = self.verdicts[position]
+        if keras_value in self.alignment.elsewhere:
+            return  # the layer's own output is judged, and the check of the outputs says where it is
         error = self._output_error(keras_value, torch_value)
         if not error.passes and result.status in ("pass", "declared"):
             result.status, result.isolated, result.cumulative = "fault", error, error

@@ -1,14 +1,16 @@
-"""Branches that neither weights nor graphs tell apart: settled by what they compute, else the run stops.
+"""Branches and outputs that neither weights nor graphs tell apart: settled by what they compute, else the run stops.
 
 Two scalings that are added may stand in the port in either order. Each order is judged; a branch whose layers pass in
 one of them is thereby known. Where the branches that remain would be at fault in other layers in another order, nobody
-but the user can say which layer is which.
+but the user can say which layer is which. Outputs that the port returns in another order than Keras are one fault, and
+no layer's: the layers are judged by what they compute, and the check of the outputs fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pytest_kerasdiff import output_order
 from pytest_kerasdiff.align.walk import Tie
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.judge import Judge
@@ -38,7 +40,14 @@ def settle(judge: Judge, again: Again, reference: ReferenceTrace) -> Judge:
         RunError: A tie stays open, and the verdict depends on it; the line has the candidates and what to write.
     """
     judge.run()
-    settled: dict[int, int] = {}
+    settled = output_order.find(judge, reference)
+    if settled:
+        other = again(settled)
+        other.run()
+        if output_order.explains(judge, other, reference):
+            judge = other
+        else:
+            settled = {}
     runs = 0
     for tie in judge.alignment.ties:
         orders = _Orders(tie, judge, again, settled)

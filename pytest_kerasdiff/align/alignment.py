@@ -38,6 +38,7 @@ class Alignment:
         keras: The Keras side as a graph.
         torch: The torch side as a graph.
         ties: What neither weights nor graphs decide, with the pairs that were made.
+        elsewhere: Output of the Keras model → what it is, where the port returns that as another one of its outputs.
     """
 
     pairs: dict[int, int]
@@ -51,6 +52,7 @@ class Alignment:
     keras: Graph
     torch: Graph
     ties: list[Tie]
+    elsewhere: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def torch_value(self, keras_value: int) -> int | None:
         """The torch value that a Keras value is, through layers that pass it on."""
@@ -103,7 +105,7 @@ def align(
         reference: The Keras side.
         candidate: The torch side.
         manifest: What the user says.
-        chosen: Keras value → torch value, where a tie was settled.
+        chosen: Keras value → torch value, where a tie was settled, or the order of the model's outputs.
 
     Raises:
         RunError: The manifest names a layer or an operation that is not there, or the port gives too few outputs.
@@ -114,7 +116,8 @@ def align(
         raise RunError(
             f"the Keras model has {len(reference.inputs)} inputs, the torch model was given {len(candidate.inputs)}"
         )
-    outputs = _outputs(reference, candidate)
+    given, chosen = _outputs(reference, candidate), chosen or {}
+    outputs = [(u, chosen.get(u, v)) for u, v in given]
     walk = Walk(keras, torch, chosen)
     for keras_value, torch_value in zip(reference.inputs, candidate.inputs, strict=True):
         walk.commit(keras_value, torch_value, "graph")
@@ -148,6 +151,7 @@ def align(
     result = _result(reference, keras, torch, chains, walk, all_anchors, outputs)
     folded.join_alike(result, sides)
     _absorb_paddings(result, reference, candidate)
+    result.elsewhere = {u: v for (u, v), (_, own) in zip(outputs, given, strict=True) if v != own}
     return result
 
 

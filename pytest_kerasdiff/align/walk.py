@@ -61,6 +61,8 @@ class Walk:
         self._chosen = dict(chosen or {})
         self.seats: dict[int, frozenset[int]] = {}
         """Keras value → torch values that may be it; the first that a consumer of it takes is."""
+        self._cores: list[tuple[tuple[int, ...], frozenset[int]]] = []
+        """(Keras values, torch values certainly inside) of each layer whose outputs are open."""
         self.inside: set[int] = set()
         """Torch values inside the operations of a layer, which no other layer can be."""
         self._memo: dict[State, Step] = {}
@@ -74,8 +76,10 @@ class Walk:
     def leave_open(self, keras_value: int, torch_value: int, core: frozenset[int], seats: frozenset[int]) -> None:
         """Say what a layer's outputs may be, of which ``torch_value`` is the likeliest, without making a wall."""
         node = self.keras.node(keras_value)
-        self.seats.update(dict.fromkeys(node.outputs if node is not None else [keras_value], seats))
+        given = node.outputs if node is not None else (keras_value,)
+        self.seats.update(dict.fromkeys(given, seats))
         self.inside |= core
+        self._cores.append((given, core))
         self.taken.setdefault(torch_value, keras_value)
 
     def align(self, keras_values: Sequence[int], torch_values: Sequence[int], *, ordered: bool = True) -> None:
@@ -160,7 +164,8 @@ class Walk:
         best: Step = (NEVER, "lost", ())
         u_free, v_free = u not in self.pairs and u not in self.seats, not self.is_wall(v)
         keras_node, torch_node = self.keras.node(u), self.torch.node(v)
-        if u_free and v_free and keras_node is not None and torch_node is not None:
+        free = u_free and v_free
+        if free and keras_node is not None and torch_node is not None and not self._ends(keras_node, torch_node):
             for option in (self._pair(keras_node, torch_node), forms.cheapest(self, keras_node, v, torch_node)):
                 if option is not None:
                     best = _cheaper(best, (option[0], "pair", option[1]))
@@ -176,9 +181,24 @@ class Walk:
                 if price + _SAME < best[0]:
                     cost = price + 0.5 * (len(set(keras_node.operands)) - 1) + self.cost(operand, v)
                     best = _cheaper(best, (cost, "skip keras", ((operand, v),)))
-        if not (u_free and v_free) or keras_node is None or torch_node is None:
+        if not free or keras_node is None or torch_node is None:
             best = _cheaper(best, (LOST, "lost", ()))
         return best
+
+    def _ends(self, keras_node: Node, torch_node: Node) -> bool:
+        """Whether a torch node joins what one layer computes, and the Keras node joins that layer with others.
+
+        The last sum of a cell written by hand is not the addition that the port lacks behind it.
+        """
+        if keras_node.kind not in MERGES or len(set(keras_node.operands)) < 2:
+            return False
+        for given, core in self._cores:
+            behind = [u in given or any(self.keras.is_ancestor(g, u) for g in given) for u in keras_node.operands]
+            if any(behind) and not all(behind):
+                reached = (v in core or any(self.torch.is_ancestor(c, v) for c in core) for v in torch_node.operands)
+                if all(reached):
+                    return True
+        return False
 
     def _pair(self, keras_node: Node, torch_node: Node) -> Option | None:
         price = prices.pair(keras_node, torch_node)

@@ -83,6 +83,10 @@ def compare(subject: Subject, constants: Sequence[Held]) -> Iterator[Found]:
             at = min(range(len(found)), key=lambda i: (sum(bool(f.cause) for f in found[i]), abs(i - number)))
             if len(ours) == len(fitting) == 2 and at != number and not any(f.cause for f in found[at]):
                 yield from _exchanged(cell, fitting[at], subject)
+            other = ours[1 - number] if len(ours) == 2 and all(f.cause for f in found[at]) else cell
+            alike = other.kernel.shape == cell.kernel.shape and other.gates == cell.gates
+            if other is not cell and alike and not any(f.cause for f in _cell(other, fitting[at], subject)):
+                found[at] = [_of_the_other(f, holder) for f, holder in zip(found[at], fitting[at], strict=False)]
             yield from found[at]
         elif theirs:
             yield Found(
@@ -100,6 +104,13 @@ def _exchanged(cell: Cell, quad: Quad, subject: Subject) -> Iterator[Found]:
         if holder is not None:
             words = f"{cell.prefix}{short}: {holder.where} holds the other direction's; exchange forward and backward"
             yield Found("bidirectional-order", words, name=f"{cell.prefix}{short}")
+
+
+def _of_the_other(found: Found, holder: Held | None) -> Found:
+    """What was found of a weight where the port holds the other direction's, twice."""
+    where = holder.where if holder is not None else "the port"
+    words = f"{found.name}: {where} holds that of the other direction; {found.words.partition('; ')[2]}"
+    return found._replace(cause="weights-of-other-layer", words=words)
 
 
 def quads(subject: Subject) -> Iterator[Quad]:

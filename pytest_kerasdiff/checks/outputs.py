@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import numpy.typing as npt
 
+from pytest_kerasdiff.align.alignment import order_of_outputs
 from pytest_kerasdiff.checks.subject import Outcome, Whole
 from pytest_kerasdiff.trace import Array
 
@@ -14,7 +17,9 @@ _CLOSE = 1e-6
 
 
 def check(whole: Whole) -> Outcome:
-    """Fail where one side gives probabilities and the other does not, and say how the two are related."""
+    """Fail where outputs stand in another order, or one side gives probabilities and the other does not; say how."""
+    if whole.alignment.elsewhere:
+        return Outcome("outputs", _in_another_order(whole))
     words = []
     for number, (port, keras) in enumerate(whole.outputs):
         name = f"output {number}" if len(whole.outputs) > 1 else "the output"
@@ -34,6 +39,26 @@ def check(whole: Whole) -> Outcome:
             return Outcome("softmax", f"{name}: {_words(port)} in the port, {_words(keras)} in Keras")
         words.append(f"{name}: {_words(keras)} on both sides")
     return Outcome("", "; ".join(words))
+
+
+def _in_another_order(whole: Whole) -> str:
+    """Which output of the port each output of Keras is, and in which order to return them."""
+    port, outputs = whole.candidate.outputs, whole.reference.outputs
+    named = json.loads(whole.candidate.environment.get("output_names", "[]"))
+    layers = [la.name for u in outputs for la in whole.reference.layers if u in la.outputs]
+    given = order_of_outputs(whole.reference, whole.candidate)
+    places = [
+        port.index(whole.alignment.elsewhere[u]) if u in whole.alignment.elsewhere else given[i]
+        for i, u in enumerate(outputs)
+    ]
+    called = [f'"{named[i]}"' if named else f"output {i}" for i in range(len(port))]
+    said = "; ".join(
+        f"{called[given[i]]} should be what {layers[i]} gives, which is {called[place]}"
+        for i, place in enumerate(places)
+        if place != given[i]
+    )
+    remedy = "name them so" if named else f"return its outputs {', '.join(map(str, places))} in this order"
+    return f"the port returns its outputs in another order than Keras: {said}; {remedy}"
 
 
 def kind(array: Array) -> str:

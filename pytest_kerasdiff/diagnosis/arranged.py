@@ -87,7 +87,7 @@ def whole_layer(case: Case, formula: str, arguments: Mapping[str, object]) -> Wa
     """
     at, value, result = producer(case), case.value, case.layer.outputs[0]
     sources = [in_keras(case, v) for v in case.layer.inputs]
-    if at is None or value is None or None in sources:
+    if at is None or value is None or None in sources or _takes_another(case):
         return None
     back = order_of_output(case, result, value)
     if back is None:
@@ -97,6 +97,12 @@ def whole_layer(case: Case, formula: str, arguments: Mapping[str, object]) -> Wa
     compute = Step(f"keras.{formula}", {**operands, **arguments})
     operation = case.trace.operations[at]
     return Way(Change(edits={at: instead(operation, known[0][0].index, compute, *taken(back))}))
+
+
+def _takes_another(case: Case) -> bool:
+    """Whether the operations of a layer of one input take another value: that is its fault, and not what they do."""
+    wanted = {case.alignment.torch_value(v) for v in case.layer.inputs}
+    return len(wanted) == 1 and not wanted & {v for i in case.steps for v in case.trace.operations[i].inputs}
 
 
 def before_consumers(case: Case, formula: str, arguments: Mapping[str, object]) -> Way | None:

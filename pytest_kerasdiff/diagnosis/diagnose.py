@@ -75,7 +75,7 @@ def diagnose(
         reference: The Keras side.
         judge: What was judged.
         results: Of all checks.
-        entrance: What is wrong with an input, which ``judge`` has undone.
+        entrance: What is wrong before several layers, which ``judge`` has undone.
     """
     found, budget = Diagnosis(), Budget(SECONDS, time.monotonic)
     failed: dict[str, list[CheckResult]] = {}
@@ -87,7 +87,8 @@ def diagnose(
     for position, layer in enumerate(reference.layers):
         own = failed.get(layer.name, [])
         if entrance is not None and position == entrance.position:
-            found.causes[position] = [_of_the_input(entrance)]
+            found.causes[position] = [_of_several(entrance)]
+            pieces[position] = [(entrance.suspicion.id, entrance.suspicion.piece)]
             continue
         at_fault = judge.verdicts[position].status == "fault"
         if not at_fault and not own:
@@ -144,12 +145,12 @@ def _doubt(found: Diagnosis, judge: Judge) -> None:
         found.causes[position] = [dataclasses.replace(cause, confirmed=False) for cause in causes]
 
 
-def _of_the_input(entrance: Entrance) -> Cause:
-    """The cause of what is wrong with an input, which the whole model has shown."""
-    suspicion, position, alone = entrance.suspicion, entrance.position, Way(Change())
-    before, after = (measure(judge, position, alone) for judge in (entrance.port, entrance.undone))
+def _of_several(entrance: Entrance) -> Cause:
+    """The cause of what several layers showed, which the whole model has proved."""
+    suspicion, position = entrance.suspicion, entrance.position
+    before, after = entrance.undone.verdicts[position].isolated, measure(entrance.undone, position, Way(Change()))
     single = "" if len(after.samples) > 1 else _SINGLE
-    sizes = _finite(before.size), _finite(after.size)
+    sizes = None if before is None else _largest([before]), _finite(after.size)
     return Cause(suspicion.id, f"{suspicion.text}{single}", not single, *sizes, suspicion.patch)
 
 
@@ -220,9 +221,13 @@ def _finite(number: float) -> float | None:
 
 
 def _whole(judge: Judge, change: Change, port: Judge) -> tuple[list[Error], list[Error] | None]:
-    """Errors of the outputs of the port as it is, and of what is judged with a change: None where it cannot run."""
+    """Errors of the outputs of the port as it is, and of what is judged with a change: None where it cannot run.
+
+    What is judged has its outputs in Keras's order.
+    """
     before = [port.error_of_output(u, port.candidate.recorded[v]) for u, v in port.outputs() if v is not None]
-    wanted: Mapping[int, int] = {v: u for u, v in judge.outputs() if v is not None}
+    in_order = ((u, judge.alignment.elsewhere.get(u, v)) for u, v in judge.outputs())
+    wanted: Mapping[int, int] = {v: u for u, v in in_order if v is not None}
     try:
         given = judge.candidate.changed(change).run(list(wanted), {})
     except (ReplayError, KeyError, ValueError, IndexError, TypeError):

@@ -68,12 +68,18 @@ def unseen(case: Case) -> Iterator[Suspicion]:
 def suspect(case: Case) -> Iterator[Suspicion]:
     """Each operation left out; then operands that are other values than what Keras's layer takes."""
     yield from _operands(case)
-    main = case.alignment.main.get(case.position)
     for step in case.steps[:_MOST]:
-        node, operation = case.alignment.torch.nodes[step], case.trace.operations[step]
-        if operation.op in _DROPOUTS or (step == main and operation.op not in _FUNCTIONS):
-            continue
-        yield from _left_out(case, step, node, operation)
+        yield from left_out(case, step)
+
+
+def left_out(case: Case, step: int) -> Iterator[Suspicion]:
+    """One operation of a layer left out, unless it is what the layer is."""
+    operation = case.trace.operations[step]
+    behind_a_join = len(operation.inputs) < 2 <= len(case.layer.inputs)
+    is_main = step == case.alignment.main.get(case.position) and not behind_a_join
+    its_own = is_main and operation.op not in _FUNCTIONS
+    if operation.op not in _DROPOUTS and not its_own:
+        yield from _left_out(case, step, case.alignment.torch.nodes[step], operation)
 
 
 def _left_out(case: Case, step: int, node: Node, operation: Operation) -> Iterator[Suspicion]:

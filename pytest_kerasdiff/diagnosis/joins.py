@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator, Sequence, Set
 
 from pytest_kerasdiff.align import operations
 from pytest_kerasdiff.align.kinds import MERGES, parts
 from pytest_kerasdiff.checks import hyper
+from pytest_kerasdiff.diagnosis import extra
 from pytest_kerasdiff.diagnosis.arranged import only, whole_layer
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 from pytest_kerasdiff.trace import Operation
@@ -14,7 +17,14 @@ from pytest_kerasdiff.trace import Operation
 _KINDS = ("add", "sub", "mul", "div", "maximum", "minimum", "affine", "pool", "concat", "matmul", "norm")
 _CHOICES = frozenset({"where", "gt", "lt", "ge", "le", "pow", "square", "sqrt", "rsqrt", "logical_not"})
 """Operations of the kind "act" that choose between operands, or normalise them, and are no activation."""
-_WORDS = {"add": "sum", "average": "mean", "sub": "difference", "mul": "product", "matmul": "dot product"}
+_WORDS = {
+    "add": "sum",
+    "concat": "concatenation",
+    "average": "mean",
+    "sub": "difference",
+    "mul": "product",
+    "matmul": "dot product",
+}
 
 
 def concerns(case: Case) -> bool:
@@ -40,8 +50,11 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         patch = f"torch.cat of Keras's operands in its order, along its axis {axis}"
         if stated is not None:
             text, _, patch = stated.words.partition("; ")
+        cause, words, remedy = _told(case, kind)
+        if cause == "merge-mode":
+            cause, words, remedy = "concat-order", text, patch
         if way is not None:
-            yield Suspicion("concat-order", text, patch, [way])
+            yield Suspicion(cause, words, remedy, [way])
         return
     if kind == "matmul":
         axes = config.get("axes", -1)
@@ -52,8 +65,22 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     else:
         way = whole_layer(case, "merged", {"kind": kind})
     if way is not None:
+        yield from _too_much(case, kind)
         cause, text, patch = _told(case, kind)
         yield Suspicion(cause, f"{text} [{last.source}]", patch, [way])
+
+
+def _too_much(case: Case, kind: str) -> Iterator[Suspicion]:
+    """An offset or a scale beside Keras's own join; what makes a mean of a sum is another join."""
+    nodes, count = case.alignment.torch.nodes, len(case.layer.inputs)
+    if kind not in [nodes[i].kind for i in case.steps if len(case.trace.operations[i].inputs) > 1]:
+        return
+    for step in case.steps:
+        own = case.trace.operations[step]
+        numbers = [n for n in own.arguments.values() if isinstance(n, int | float) and not isinstance(n, bool)]
+        mean = nodes[step].variant != "add" and any(math.isclose(n, m) for n in numbers for m in (count, 1 / count))
+        if nodes[step].kind == "affine" and not mean:
+            yield from (dataclasses.replace(one, stated=True) for one in extra.left_out(case, step))
 
 
 def _told(case: Case, kind: str) -> tuple[str, str, str]:

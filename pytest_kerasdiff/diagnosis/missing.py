@@ -65,9 +65,8 @@ def identity(case: Case, piece: Piece) -> str:
 def _ways(case: Case, chain: Chain, torch_value: int, producer: int | None) -> Iterator[Way]:
     """Behind the operation that gives the value; before those that take it, measured at the next layer."""
     behind = Change(edits={producer: Edit(after=chain)}) if producer is not None else None
-    takers = _of_consumers(case, torch_value)
     before: dict[int, Edit] = {}
-    for place, name in takers:
+    for place, name in takers(case, torch_value):
         edit = before.get(place, Edit())
         before[place] = Edit({**edit.before, name: chain})
     in_front = Change(edits=before) if before else None
@@ -118,8 +117,8 @@ def _consumers(case: Case, position: int) -> list[int]:
     return found
 
 
-def _of_consumers(case: Case, torch_value: int) -> list[tuple[int, str]]:
-    """(position, argument) of the operations that take the layer's value for the layers behind it."""
+def takers(case: Case, torch_value: int) -> list[tuple[int, str]]:
+    """(position, argument) of the operations that take the value of a layer without one for the layers behind it."""
     found = []
     for consumer in dict.fromkeys(_consumers(case, case.position)):
         layer = case.judge.layers[consumer]

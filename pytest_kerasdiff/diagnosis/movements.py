@@ -9,7 +9,8 @@ import numpy as np
 
 from pytest_kerasdiff.align import operations
 from pytest_kerasdiff.align.kinds import inside
-from pytest_kerasdiff.change import Change, Edit, Step
+from pytest_kerasdiff.change import Change, Edit, Here, Step
+from pytest_kerasdiff.diagnosis import missing
 from pytest_kerasdiff.diagnosis.arranged import Positions, in_keras, inverse, only, order, taken, whole_layer
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way, arguments_with
 from pytest_kerasdiff.trace import Layer, Operation, Value
@@ -50,6 +51,30 @@ def own_order(case: Case) -> Iterator[Suspicion]:
         f"the port's elements stand otherwise [{last.source}]"
     )
     yield Suspicion(cause, text, _how(layer, before), [way])
+
+
+def lacking(case: Case) -> Iterator[Suspicion]:
+    """A Permute that the port has no operation for, put before the operations that take what Keras's gives."""
+    layer, value = case.layer, case.value
+    if layer.class_name != "Permute" or value is None or layer.outputs[0] not in case.alignment.passes_on:
+        return
+    rank = len(case.reference.shapes[layer.inputs[0]])
+    stands, natural = order(case, layer.inputs[0], value), list(range(rank))
+    shape = case.reference.shapes[layer.inputs[0]]
+    positions = np.arange(math.prod(shape)).reshape(shape)
+    for axes in ([0, rank - 1, *natural[1:-1]], natural):
+        if stands is None or not np.array_equal(stands, positions.transpose(axes)):
+            continue
+        dims = [axes.index([0, *layer.config["dims"]][axis]) for axis in axes]
+        edits: dict[int, Edit] = {}
+        for at, argument in missing.takers(case, value):
+            before = edits[at].before if at in edits else {}
+            edits[at] = Edit(before={**before, argument: (Step("permute", {"self": Here(), "dims": dims}),)})
+        if edits:
+            source = case.trace.operations[min(edits)].source
+            text = f"Keras permutes by {tuple(layer.config['dims'])}, the port has no operation for it [{source}]"
+            yield Suspicion("permute", text, f"x.permute{tuple(dims)} first [{source}]", [Way(Change(edits=edits))])
+        return
 
 
 def _how(layer: Layer, before: Sequence[int]) -> str:

@@ -38,19 +38,12 @@ def twins(pieces: Pieces, judge: Judge, reference: ReferenceTrace) -> Iterator[t
         forms = [_form(reference, position) for position in (first, second)]
         if forms[0] != forms[1] or not forms[0][1]:
             continue
-        named = all(_is_called_so(judge, position) for position in (first, second))
+        named = all(judge.is_called_so(position) for position in (first, second))
         own, theirs = (_exchanges(pieces[position]) for position in (first, second))
         exchanged = {(wrong, right) for wrong, right in own if (right, wrong) in theirs}
         # Where modules have the names of the layers whose weights they hold, it is the functions that are exchanged.
         if any(not named or wrong.isdigit() for wrong, _ in exchanged):
             yield first, second
-
-
-def _is_called_so(judge: Judge, position: int) -> bool:
-    """Whether the module that holds a layer's weights has the layer's name."""
-    main = judge.alignment.main.get(position)
-    module = judge.candidate.trace.operations[main].module if main is not None else ""
-    return judge.layers[position].name in module.replace("_", ".").split(".") or judge.layers[position].name == module
 
 
 def _exchanges(own: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -85,8 +85,10 @@ def _kind(case: Case, step: Operation) -> str:
 
 
 def _cuts(case: Case, step: Operation) -> bool:
-    """Whether a step cuts off what is first."""
-    start = step.arguments.get("start", 0)
+    """Whether a step cuts off what is first: a slice, or a padding of less than nothing."""
+    start, pads = step.arguments.get("start", 0), step.arguments.get("pad")
+    if isinstance(pads, list | tuple) and any(isinstance(n, int) and n < 0 for n in pads[::2]):
+        return True
     return step.op in _SLICES and isinstance(start, int) and start > 0
 
 

@@ -396,7 +396,7 @@ CASES = [
             f"{name}_{suffix[1:]}",
             nested_inputs,
             port,
-            faults(port, code_of_right="code", sign="difference", outputs_exchanged="score code"),
+            faults(port, code_of_right="code", sign="difference", outputs_exchanged=""),
             suffix=suffix,
         )
         for name, port in (("nested_inputs", NestedInputs), ("dict_input", OfDict), ("list_input", OfList))
@@ -408,7 +408,7 @@ CASES = [
         "two_outputs",
         two_outputs,
         TwoOutputs,
-        faults(TwoOutputs, exchanged="features out", before_the_activation="features"),
+        faults(TwoOutputs, exchanged="", before_the_activation="features"),
     ),
     Case(
         "same_output_twice",

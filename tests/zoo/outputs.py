@@ -199,7 +199,7 @@ CASES = [
         two_heads,
         Heads,
         {
-            "order": wrong(lambda w: Heads(w, lambda kind, age: (age, kind)), "kind age"),
+            "order": wrong(lambda w: Heads(w, lambda kind, age: (age, kind)), ""),
             "activations": wrong(Exchanged, "left right", "left:hyper right:hyper"),
         },
     ),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tests.zoo.case import Case
-from tests.zoo.faulty import decoder, mobile, resnet, series, tabular, text, transformer, vgg
+from tests.zoo.faulty import decoder, mobile, pyramid, reader, resnet, series, tabular, text, transformer, vgg
 from tests.zoo.faulty.fault import Subject
 
 SUBJECTS: tuple[Subject, ...] = tuple(
-    module.SUBJECT for module in (vgg, mobile, resnet, decoder, text, series, transformer, tabular)
+    module.SUBJECT for module in (vgg, mobile, resnet, decoder, pyramid, reader, text, series, transformer, tabular)
 )
 CASES: list[Case] = [case for subject in SUBJECTS for case in subject.cases()]
 CAUSES: dict[str, str] = {port: ids for subject in SUBJECTS for port, ids in subject.causes().items()}

@@ -117,7 +117,7 @@ FAULTS = {
     "nearest": Fault("up2", "upsampling"),
     "mirrored": Fault("crop", "cropping"),
     "sum": Fault("mean", "merge-mode"),
-    "not_turned": Fault("turn", "permute", found="-", blamed="up3 classes"),
+    "not_turned": Fault("turn", "permute"),
     "rows": Fault("up3", "conv-kernel-layout", made.changed("up3", made.rows)),
     "no_bias": Fault("up3", "bias-missing", made.changed("up3", torch.zeros_like, 1)),
     "reshaped": Fault("classes", "reshape"),

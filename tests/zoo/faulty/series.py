@@ -126,7 +126,7 @@ FAULTS = {
     "reset_after": Fault("old", "gru-reset-after"),
     "module": Fault("old", "gru-reset-after", module=module_for_old),
     "product": Fault("res", "merge-mode"),
-    "no_residual": Fault("res", "missing-layer", found="-", blamed="old res back forecast"),
+    "no_residual": Fault("res", "missing-layer"),
     "not_reversed": Fault("back", "rnn-direction"),
     "first_step": Fault("back", "rnn-return"),
     "mean": Fault("back", "rnn-return"),
