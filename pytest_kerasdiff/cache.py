@@ -34,8 +34,7 @@ def entry(folder: Path | None, settings: Settings, stated: Manifest) -> Path | N
     """
     if folder is None or settings.no_cache or settings.keras is not None or stated.preprocess is not None:
         return None
-    parts = {**fingerprint.made_from(settings, stated), **fingerprint.versions()}
-    return folder / f"{fingerprint.key(parts)}.h5"
+    return folder / f"{fingerprint.of_run(settings, stated)}.h5"
 
 
 @contextlib.contextmanager

@@ -50,8 +50,13 @@ def versions() -> dict[str, str]:
     }
 
 
+def of_run(settings: Settings, stated: Manifest) -> str:
+    """One name for all that a reference depends on."""
+    return key({"made_from": made_from(settings, stated), "versions": versions()})
+
+
 def key(parts: Mapping[str, Any]) -> str:
-    """One name for all of it."""
+    """One name for what is JSON-serialisable."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

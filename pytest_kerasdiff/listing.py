@@ -26,8 +26,7 @@ def find(settings: Settings, stated: Manifest, rootdir: Path, cache: Any) -> lis
     Raises:
         RunError: Keras cannot build the model.
     """
-    parts = {**fingerprint.made_from(settings, stated), **fingerprint.versions()}
-    key = f"kerasdiff/layers/{fingerprint.key(parts)}"
+    key = f"kerasdiff/layers/{fingerprint.of_run(settings, stated)}"
     found: list[Entry] | None = cache.get(key, None) if cache is not None else None
     if found is None:
         run = supervisor.Run(settings, rootdir, sides=("reference",))
