@@ -10,7 +10,6 @@ import dataclasses
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -54,13 +53,11 @@ def _measure(asked: argparse.Namespace, folder: Path) -> Iterator[Line]:
         for name in row.models if row.of_model is not None else ("",):
             if name and name not in asked.models:
                 continue
-            started = time.perf_counter()
-            print(f"{row.name} {name}".strip(), end=" … ", file=sys.stderr, flush=True)
+            print(f"measuring {' of '.join(filter(None, (row.name, name)))} …", file=sys.stderr, flush=True)
             if row.of_model is not None:
                 yield from row.of_model(made, name)
             elif row.alone is not None:
                 yield from row.alone(made)
-            print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,7 +51,7 @@ class Models:
         return self._made[name]
 
     def chain(self, depth: int, size: int, channels: int) -> Model:
-        """Equal convolutions of one pixel, each rectified, on (size, size, channels).
+        """Equal convolutions of one pixel, each rectified, on (size, size, channels), and the mean at the end.
 
         They need no room besides what they take and give, so that memory shows which activations live.
         """
@@ -71,7 +71,8 @@ class Models:
             for name in names
         }
         file = self._folder / f"chain-{depth}-{size}-{channels}.h5"
-        helpers.write_keras(file, helpers.functional(config, names[-1]), weights)
+        config.append(helpers.layer("GlobalAveragePooling2D", "mean", names[-1], keepdims=False))
+        helpers.write_keras(file, helpers.functional(config, "mean"), weights)
         return Model(f"chain of {depth}", file, "benchmarks.ports:build")
 
     def blocks(self, layers: int) -> Model:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import torch
 from torch import Tensor, nn
 
-from tests.rebuilt import faults, layers, network, windows
+from tests.rebuilt import faults, network, windows
 from tests.rebuilt.network import Fault, Network
 from tests.zoo.case import Weights
 
@@ -42,31 +42,44 @@ def one_padding(keras_path: str) -> Network:
     return _port(keras_path, {"conv_pad_6": faults.instead(lambda: windows.Padding([(1, 0), (1, 0)]))})
 
 
-def all_nameable(keras_path: str) -> Network:
-    """Every layer wrong, each in a way that has a name: kernels flipped, other epsilons, slopes, missing layers."""
-    kinds: dict[str, Fault] = {
-        "Conv2D": faults.tensor("weight", lambda k: k.flip(1)),
-        "DepthwiseConv2D": faults.tensor("weight", lambda k: k.flip(2, 3)),
-        "BatchNormalization": faults.setting(nn.BatchNorm2d, eps=0.05),
-        "ReLU": faults.instead(nn.GELU),
-        "ZeroPadding2D": faults.instead(lambda: windows.Padding([(1, 0), (1, 0)])),
-    }
-    return _port(keras_path, _of_kinds(keras_path, lambda kind: kinds.get(kind, faults.after(lambda x: 1.5 * x))))
+def all_once(keras_path: str) -> Network:
+    """Every layer wrong, each by one fault that has a name: kernels flipped, other epsilons, other activations."""
+    return _port(keras_path, _of_kinds(keras_path, lambda kind: [_FAULTS.get(kind, _SCALED)]))
 
 
-def all_nameless(keras_path: str) -> Network:
-    """Every layer wrong, in a way that no single change repairs."""
-    return _port(keras_path, _of_kinds(keras_path, lambda kind: faults.after(_bent)))
+def all_twice(keras_path: str) -> Network:
+    """Every layer wrong by two faults at once: no single change repairs it."""
+    return _port(keras_path, _of_kinds(keras_path, lambda kind: [_FAULTS.get(kind, _SCALED), faults.after(_bent)]))
+
+
+_SCALED = faults.after(lambda x: 1.5 * x)
+_FAULTS: dict[str, Fault] = {
+    "Conv2D": faults.tensor("weight", lambda k: k.flip(1)),
+    "DepthwiseConv2D": faults.tensor("weight", lambda k: k.flip(2, 3)),
+    "BatchNormalization": faults.setting(nn.BatchNorm2d, eps=0.05),
+    "ReLU": faults.instead(nn.GELU),
+    "ZeroPadding2D": faults.instead(lambda: windows.Padding([(1, 0), (1, 0)])),
+}
 
 
 def _bent(x: Tensor) -> Tensor:
     return x + 0.05 * torch.sin(3 * x) * x.abs().sqrt()
 
 
-def _of_kinds(keras_path: str, fault: Callable[[str], Fault]) -> dict[str, Fault]:
+def _of_kinds(keras_path: str, chosen: Callable[[str], Sequence[Fault]]) -> dict[str, Fault]:
+    """A fault for each layer, made of those of its kind, one after the other."""
+
+    def joined(several: Sequence[Fault]) -> Fault:
+        def apply(module: nn.Module) -> nn.Module:
+            for fault in several:
+                module = fault(module) or module
+            return module
+
+        return apply
+
     listed = network.config_of(Path(keras_path))["layers"]
     kinds = {la["config"]["name"]: str(la["class_name"]) for la in listed}
-    return {name: fault(kind) for name, kind in kinds.items() if kind in layers.BUILDERS or "2D" in kind}
+    return {name: joined(chosen(kind)) for name, kind in kinds.items() if kind != "InputLayer"}
 
 
 def _port(keras_path: str, wrong: Mapping[str, Fault]) -> Network:

@@ -13,12 +13,12 @@ from benchmarks.table import Line
 MODEL = "MobileNetV1"
 ONE_S = 2.0
 ALL_S = 60.0
-PORTS = {"one_epsilon": ONE_S, "one_padding": ONE_S, "all_nameable": ALL_S, "all_nameless": ALL_S}
+PORTS = {"one_epsilon": ONE_S, "one_padding": ONE_S, "all_once": ALL_S, "all_twice": ALL_S}
 _MOST_REPEATS = 3
 
 
 def diagnosis(bench: Bench, name: str) -> list[Line]:
-    """The time that the report states, of ports with one fault and of ports wrong in every layer."""
+    """The time that the report states: of ports with one fault, and of ports wrong in every layer once or twice."""
     model = bench.models.get(name)
     lines = []
     for port, budget_s in PORTS.items():
