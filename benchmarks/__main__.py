@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Rows:", *(f"  {row.name}: {row.words}" for row in registry.ROWS if row.name in asked.rows), sep="\n")
     if asked.json is not None:
         measured = [{**dataclasses.asdict(line), "met": line.met} for line in lines]
-        asked.json.write_text(json.dumps({"machine": described, "repeats": asked.repeats, "lines": measured}, indent=1))
+        asked.json.write_text(
+            json.dumps({"machine": described, "repeats": asked.repeats, "lines": measured}, indent=1), "utf-8"
+        )
     if failure is not None:
         print(f"error: {failure}", file=sys.stderr)
         return 2
@@ -69,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rows", type=_names(registry.NAMES), default=registry.NAMES, help=f"by commas, of {', '.join(registry.NAMES)}"
     )
     parser.add_argument("--repeats", type=_count, default=5, help="rounds of each row (5)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures to a file")
+    parser.add_argument("--json", type=_new_file, metavar="PATH", help="write all figures to a file")
     return parser
 
 
@@ -84,6 +86,13 @@ def _names(valid: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
         return given
 
     return read
+
+
+def _new_file(text: str) -> Path:
+    """A path that can be written, asked now and not when all is measured."""
+    if not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+    return Path(text)
 
 
 def _count(text: str) -> int:

@@ -180,6 +180,7 @@ def test_one_row_as_the_program_prints_it(tmp_path: Path) -> None:
         (("--rows", "first,second"), "'second' is none of first, "),
         (("--models", "VGG"), "'VGG' is none of ResNet8, "),
         (("--repeats", "0"), "'0' is no number of rounds"),
+        (("--json", "nowhere/figures.json"), "there is no folder nowhere"),
     ],
 )
 def test_wrong_arguments_end_with_2(arguments: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]) -> None:
