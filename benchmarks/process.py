@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import shlex
 import subprocess
@@ -63,6 +64,12 @@ class Sample:
     peak_mib: Mapping[str, float]
     printed: str
     result: str = ""
+
+
+def printed_figures(sample: Sample) -> dict[str, float]:
+    """The line of JSON that a script prints, among whatever frameworks print."""
+    figures: dict[str, float] = json.loads([li for li in sample.printed.splitlines() if li.startswith("{")][-1])
+    return figures
 
 
 def module(name: str, folder: Path, *arguments: str | Path | int) -> Command:

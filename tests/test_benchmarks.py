@@ -52,6 +52,11 @@ def test_a_command_that_fails_is_one_line_with_its_last_words(tmp_path: Path) ->
     assert "\n" not in str(raised.value)
 
 
+def test_the_figures_a_script_prints_are_found_among_other_lines(tmp_path: Path) -> None:
+    code = "import sys; print('{\"pass_s\": 2}', flush=True); print('a warning', file=sys.stderr)"
+    assert process.printed_figures(process.run(toy(tmp_path, code))) == {"pass_s": 2}
+
+
 def test_a_status_of_its_own_is_no_failure(tmp_path: Path) -> None:
     process.run(toy(tmp_path, "raise SystemExit(1)", statuses=(1,)))
     with pytest.raises(CommandError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -10,4 +11,4 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 model = keras.saving.load_model(sys.argv[1], compile=False)
-print(max(math.prod(layer.output.shape[1:]) for layer in model.layers))
+print(json.dumps({"elements": max(math.prod(layer.output.shape[1:]) for layer in model.layers)}))

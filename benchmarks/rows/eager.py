@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 
-from benchmarks import paired
+from benchmarks import paired, process
 from benchmarks.bench import BATCH, Bench
 from benchmarks.table import Line
 
@@ -22,7 +21,7 @@ def eager(bench: Bench, name: str) -> list[Line]:
         bench.bare(f"eager {name}", "by_hand", file, BATCH, _MOST_LAYERS),
     ]
     rounds = paired.take_turns(commands, min(bench.repeats, _MOST_REPEATS), warm_up=False)
-    found = [[json.loads(sample.printed.splitlines()[-1]) for sample in one] for one in rounds]
+    found = [[process.printed_figures(sample) for sample in one] for one in rounds]
     value = paired.spread([recorded["pass_s"] / by_hand["pass_s"] for recorded, by_hand in found])
     recorded_s, by_hand_s = (statistics.median(one[number]["pass_s"] for one in found) for number in (0, 1))
     share = "{timed} of {layers} layers timed".format(**found[0][1])

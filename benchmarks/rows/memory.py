@@ -31,7 +31,7 @@ def batch(bench: Bench, name: str) -> list[Line]:
     """What one more sample costs; a real model also needs room inside its convolutions, so nothing is promised."""
     model = bench.models.get(name)
     asked = process.run(bench.bare(f"memory {name}", "largest", model.file))
-    return _batch(bench, model, int(asked.printed.split()[-1]) * _BYTES / _MIB, None)
+    return _batch(bench, model, process.printed_figures(asked)["elements"] * _BYTES / _MIB, None)
 
 
 def batch_of_chain(bench: Bench) -> list[Line]:
