@@ -1,17 +1,19 @@
 """Reference traces that are kept between runs, so that Keras need not run again on what it has run on.
 
-An entry is a trace file under the name of all that it depends on. It is written aside and renamed, so that what is
-there is complete, and one process at a time makes it: the others wait for its lock, which the system gives back where
-its holder dies, however that ends.
+An entry is a trace file under the name of all that it depends on, and beside it a small file that tells its size and
+its layers. Both are written aside and renamed, the small one last: where it fits, the entry is complete. One process
+at a time makes an entry; the others wait for its lock, which the system gives back where its holder dies.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pytest_kerasdiff import fingerprint
 from pytest_kerasdiff.errors import RunError
@@ -68,13 +70,27 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def use(path: Path) -> bool:
-    """Whether an entry is there; from now on it is the one used last."""
+def use(path: Path) -> list[list[Any]] | None:
+    """The layers of an entry, which from now on is the one used last; None where it is not there, or not complete."""
     try:
+        said = json.loads(_beside(path).read_text("utf-8"))
+        if path.stat().st_size != said["bytes"]:
+            return None
         os.utime(path)
-    except OSError:
-        return False
-    return True
+        return list(said["layers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def complete(path: Path, layers: list[list[Any]]) -> None:
+    """Say that an entry is complete; ``layers`` are name, class and config of every call of every layer."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}")
+    temporary.write_text(json.dumps({"bytes": path.stat().st_size, "layers": layers}), "utf-8")
+    os.replace(temporary, _beside(path))
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 def shrink(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -90,5 +106,6 @@ def shrink(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
             continue
         total += size
         if (total > limit_bytes or path.name.startswith(".")) and now - used > _IN_USE_S:
+            _beside(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             total -= size

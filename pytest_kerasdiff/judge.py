@@ -233,9 +233,9 @@ class Judge:
     def _output_order_fits(self, keras_value: int, torch_value: int) -> bool:
         """Whether the model's output has Keras's order of axes, or channels first; what uses it expects no other."""
         want, have = self.layouts.keras[keras_value], self.layouts.resolved(torch_value)
-        flat = _order(without_units(want, have))
-        moved = [flat[0], flat[-1], *flat[1:-1]] if len(flat) > 2 else flat
-        return _order(without_units(have, want)) in (flat, moved) or len(have) != len(want)
+        moved = (want[0], want[-1], *want[1:-1]) if len(want) > 2 else want
+        fitting = [_order(without_units(axes, have)) for axes in (want, moved)]
+        return _order(without_units(have, want)) in fitting or len(have) != len(want)
 
     def _cumulative(self) -> dict[int, Error]:
         """Errors in the ordinary forward pass, compared one value at a time as the program runs."""

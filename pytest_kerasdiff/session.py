@@ -60,6 +60,23 @@ class KerasdiffSession:
             raise RunError("--keras-model: the same file is named twice")
         if len(self.models) > 1 and any(s.record or s.reference for s in settings):
             raise RunError("--kerasdiff-record and --kerasdiff-reference speak of one model: run it for one at a time")
+        self._runs: dict[Path, supervisor.Run] = {}
+        self._shared: dict[Path, Path] = {}
+        self._reports: dict[Path, Report] = {}
+        self._off: dict[Path, dict[tuple[str, str], str]] = {}
+        self._worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+        self._shows_only = any(getattr(config.option, name, False) for name in _SHOW_ONLY)
+        self._collected = self._add_arguments(explicit)
+        try:
+            self._read_files()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_files(self) -> None:
+        """Learn what the files say, while the processes of a single model begin already."""
+        if len(self.models) == 1:
+            self.start()
         self.files = {path: modelfile.read(path) for path in self.models}
         self.layers: dict[Path, list[modelfile.LayerEntry]] = {}
         for path, file in self.files.items():
@@ -69,16 +86,9 @@ class KerasdiffSession:
                 if self.models[path].keras is None:
                     raise  # else the user's code knows the layers: see find_layers
         self._manifests = {
-            path: manifest.find(path, own.manifest, config.rootpath) for path, own in self.models.items()
+            path: manifest.find(path, own.manifest, self._config.rootpath) for path, own in self.models.items()
         }
         self._spread_switches()
-        self._runs: dict[Path, supervisor.Run] = {}
-        self._shared: dict[Path, Path] = {}
-        self._reports: dict[Path, Report] = {}
-        self._off: dict[Path, dict[tuple[str, str], str]] = {}
-        self._worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
-        self._shows_only = any(getattr(config.option, name, False) for name in _SHOW_ONLY)
-        self._collected = self._add_arguments(explicit)
 
     def _add_arguments(self, explicit: bool) -> set[Path]:
         """Collect the models as if their files had been named; a model of the ini only where no argument says else.

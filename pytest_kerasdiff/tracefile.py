@@ -138,14 +138,6 @@ def entries(path: Path) -> list[list[Any]]:
     return [layer[:3] for layer in header(path)["layers"]]
 
 
-def is_complete(path: Path) -> bool:
-    """Whether a file is a trace of this format."""
-    try:
-        return bool(header(path)["format"] == FORMAT)
-    except (OSError, KeyError, ValueError, RuntimeError):
-        return False
-
-
 class _Weights(Mapping[tuple[str, str], Array]):
     """Weights by (layer, weight), each read when asked for: from the trace, or from the model file."""
 
@@ -154,8 +146,15 @@ class _Weights(Mapping[tuple[str, str], Array]):
         self._position = {(la, w): i for i, (la, w) in enumerate(header["weights"])}
         self._in_model: Mapping[str, str] = header.get("in_model", {})
         self._datasets: Mapping[str, Array] | None = None
+        self._read: dict[tuple[str, str], Array] = {}
 
     def __getitem__(self, key: tuple[str, str]) -> Array:
+        # The port holds as much, and who asks for a weight asks again.
+        if key not in self._read:
+            self._read[key] = self._array(key)
+        return self._read[key]
+
+    def _array(self, key: tuple[str, str]) -> Array:
         name = str(self._position[key])
         if name not in self._in_model:
             return np.asarray(self._group[name][()])

@@ -79,7 +79,7 @@ class Run:
     def layers(self):
         return json.loads((self.folder / child.LAYERS).read_text("utf-8"))
 
-    def wait(self, watch):
+    def wait(self, watch=lambda: None):
         watch()
         note("wait", self.settings)
         text = (HERE / f"{self.settings.keras_model.stem}.json").read_text("utf-8")

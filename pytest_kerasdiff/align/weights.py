@@ -5,6 +5,7 @@ Content is compared blind to order, so that a transposed, flipped or gate-permut
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -16,8 +17,34 @@ Key = tuple[str, str]
 """(layer without call number, weight)."""
 
 
+_KNOWN: dict[tuple[int, bool], tuple[weakref.ref[Array], tuple[int | None, ...]]] = {}
+"""Fingerprints of arrays that still live, by their identity, and whether their pieces are meant: the same weights and
+constants are asked for again and again, and nobody changes them."""
+
+
 def fingerprint(array: Array) -> int | None:
-    """A number that is the same for every order of the same float32 elements; None for what says nothing.
+    """A number that is the same for every order of the same float32 elements; None for what says nothing."""
+    return _remembered(array, False)[0]
+
+
+def fingerprints_of_pieces(array: Array) -> tuple[int | None, ...]:
+    """Fingerprints of the array and of its ``pieces``."""
+    return _remembered(array, True)
+
+
+def _remembered(array: Array, of_pieces: bool) -> tuple[int | None, ...]:
+    key = (id(array), of_pieces)
+    known = _KNOWN.get(key)
+    if known is not None and known[0]() is array:
+        return known[1]
+    made = tuple(_fingerprint(piece) for piece in (pieces(array) if of_pieces else [array]))
+    if isinstance(array, np.ndarray):  # a scalar of numpy may have no weak reference
+        _KNOWN[key] = (weakref.ref(array, lambda _: _KNOWN.pop(key, None)), made)
+    return made
+
+
+def _fingerprint(array: Array) -> int | None:
+    """See ``fingerprint``.
 
     The sum, modulo 2⁶⁴, of a mix of each element's bits: one pass, no sorting. An array of one repeated value (zeros,
     ones, a scalar) identifies nothing.

@@ -23,10 +23,7 @@ def check(whole: Whole) -> Outcome:
     What a layer holds in another form (folded, packed) is proved by its activations. So only in layers at fault is a
     parameter that holds no weight of the file called unmatched.
     """
-    known = {
-        m for a in whole.reference.weights.values() for p in by_content.pieces(a) if (m := by_content.fingerprint(p))
-    }
-    found = [*_shared(whole), *_unmatched(whole, known), *_missing(whole)]
+    found = [*_shared(whole), *_unmatched(whole), *_missing(whole)]
     spare = {*whole.facts.buffers, *whole.stated.declared}
     idle = [name for name in unused(whole.candidate) if name not in spare]
     if idle:
@@ -47,17 +44,20 @@ def _wrong(whole: Whole) -> Iterator[int]:
             yield position
 
 
-def _unmatched(whole: Whole, known: set[int]) -> Iterator[tuple[str, str]]:
+def _unmatched(whole: Whole) -> Iterator[tuple[str, str]]:
     """Parameters of wrong layers that hold nothing of the file."""
-    users = layers_of(whole)
     wrong = {whole.reference.layers[p].weight_owner for p in _wrong(whole) if whole.reference.layers[p].weights}
+    if not wrong:
+        return
+    users = layers_of(whole)
+    known = {mark for array in whole.reference.weights.values() for mark in by_content.fingerprints_of_pieces(array)}
     for name, array in whole.candidate.parameters.items():
         if not users[name] or not users[name] <= wrong or array.dtype.kind != "f" or array.size < 2:
             continue
         mark = by_content.fingerprint(array)
         if mark is None and (is_second_bias(name, array) or not _constant_is_strange(whole, users[name], array)):
             continue
-        if mark is not None and any(by_content.fingerprint(piece) in known for piece in by_content.pieces(array)):
+        if mark is not None and any(m is not None and m in known for m in by_content.fingerprints_of_pieces(array)):
             continue
         looks = initialiser(array, name)
         if looks:
@@ -137,14 +137,15 @@ def _shared(whole: Whole) -> Iterator[tuple[str, str]]:
 
 def _missing(whole: Whole) -> Iterator[tuple[str, str]]:
     """Weights of wrong layers that no parameter of the port holds, in any order."""
+    wrong = list(_wrong(whole))
+    arrays = [*whole.candidate.parameters.values(), *(c.array for c in whole.candidate.constants.values())]
     marks = {
         mark
-        for array in [*whole.candidate.parameters.values(), *(c.array for c in whole.candidate.constants.values())]
-        if array.dtype.kind == "f"
-        for piece in by_content.pieces(array)
-        if (mark := by_content.fingerprint(piece)) is not None
-    }
-    for position in _wrong(whole):
+        for array in arrays
+        if wrong and array.dtype.kind == "f"
+        for mark in by_content.fingerprints_of_pieces(array)
+    } - {None}
+    for position in wrong:
         layer = whole.reference.layers[position]
         names = [
             name for name in layer.weights

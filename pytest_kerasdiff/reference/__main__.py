@@ -1,250 +1,45 @@
-"""Entry of the reference process."""
+"""Entry of the reference process; where the cache has the trace it imports little, so that nobody waits for it."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import os
-import platform
-from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from pytest_kerasdiff import cache, child, manifest, modelfile, preprocess, probes, recorded, tracefile
-from pytest_kerasdiff.errors import RunError
-from pytest_kerasdiff.manifest import Manifest
-from pytest_kerasdiff.modelfile import InputSpec, ModelFile
-from pytest_kerasdiff.options import Settings
-from pytest_kerasdiff.phases import Phases
-from pytest_kerasdiff.reference import loader
-from pytest_kerasdiff.trace import Array
-
-if TYPE_CHECKING:
-    from pytest_kerasdiff.reference import recorder
+from pytest_kerasdiff import cache, child, manifest
 
 
 def work(job: child.Job) -> None:
-    """Take the reference trace from the cache, or run the Keras model on the probe inputs and write it."""
-    file = modelfile.read(job.settings.keras_model)
-    stated = manifest.find(job.settings.keras_model, job.settings.manifest, job.rootdir)
-    kept = cache.entry(job.cache, job.settings, stated)
+    """Take the reference trace from the cache, or make it; and record it where that is asked for."""
+    settings = job.settings
+    stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
+    kept = cache.entry(job.cache, settings, stated)
     if kept is None:
+        from pytest_kerasdiff.reference import making
+
         made = job.folder / "made.h5"
-        _make(job, file, stated, made)
-        _hand_over(job, made)
+        _hand_over(job, made, making.make(job, stated, made))
     else:
         with cache.locked(kept):
-            if not (cache.use(kept) and tracefile.is_complete(kept)):
-                _make(job, file, stated, kept)
-            _hand_over(job, kept)
+            layers = cache.use(kept)
+            if layers is None:
+                from pytest_kerasdiff.reference import making
+
+                layers = making.make(job, stated, kept)
+                cache.complete(kept, layers)
+            _hand_over(job, kept, layers)
             cache.shrink(kept.parent)
-    if job.settings.record is not None:
-        recorded.write(job.folder / child.REFERENCE_TRACE, job.settings.record, job.settings, stated)
+    if settings.record is not None:
+        from pytest_kerasdiff import recorded
+
+        recorded.write(job.folder / child.REFERENCE_TRACE, settings.record, settings, stated)
 
 
-def _hand_over(job: child.Job, made: Path) -> None:
+def _hand_over(job: child.Job, made: Path, layers: list[list[Any]]) -> None:
     """Let the other processes have the trace: its layers first, which nobody waits for."""
-    (job.folder / child.LAYERS).write_text(json.dumps(tracefile.entries(made)), "utf-8")
+    (job.folder / child.LAYERS).write_text(json.dumps(layers), "utf-8")
     os.symlink(made, job.folder / child.REFERENCE_TRACE)
-
-
-def _make(job: child.Job, file: ModelFile, stated: Manifest, target: Path) -> None:
-    """Load the Keras model, run it on the probe inputs and write the trace, complete or not at all."""
-    phases = Phases(job.folder, "reference")
-    try:
-        _trace(job, job.settings, file, stated, target, phases, [])
-    except loader.CannotRunError as error:
-        if job.settings.precision == "float32":
-            raise
-        # Some operations have no float64 kernel on CPU, such as 3-D max pooling.
-        lower = dataclasses.replace(job.settings, precision="float32")
-        note = f"Keras cannot run this model in float64, so both sides are judged by the float32 rule: {error.reason}"
-        try:
-            _trace(job, lower, file, stated, target, phases, [note])
-        except loader.CannotRunError:
-            raise error from None
-
-
-def _trace(
-    job: child.Job,
-    settings: Settings,
-    file: ModelFile,
-    stated: Manifest,
-    target: Path,
-    phases: Phases,
-    notes: list[str],
-) -> None:
-    from pytest_kerasdiff.reference import recorder
-
-    phases.begin("load", "Keras: loading the model")
-    keras, model = loader.load(file, settings)
-    import tensorflow
-
-    inputs = file.inputs() if file.config is not None and settings.keras is None else _built_inputs(model)
-    rules = stated.rules([s.name for s in inputs])
-    arrays = (
-        probes.load(settings.inputs, inputs)
-        if settings.inputs
-        else probes.draw(inputs, rules, settings.batch, settings.seed)
-    )
-    writer = tracefile.TraceWriter(target)
-    recording = recorder.Recorder(model, keras, writer, tensorflow, phases.step)
-    names = [s.name for s in inputs]
-    phases.begin("run", "Keras: layer")
-    try:
-        outputs = recording.record(names, arrays)
-        phases.begin("other_batches", "Keras: other batches")
-        alone = _alone(recording, inputs, names, arrays)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        shapes = ", ".join(f"{s.name} {a.shape}" for s, a in zip(inputs, arrays, strict=True))
-        writer.discard()
-        raised = loader.CannotRunError(
-            f"{file.path}: Keras raised on the probe inputs ({shapes}): {type(error).__name__}: {reason}; "
-            "where the model leaves sizes free, state them in the manifest: [inputs] shape = […]"
-        )
-        raised.reason = reason[:200]
-        raise raised from error
-    phases.begin("float32", "Keras: float32")
-    deployed = _deployed(file, settings, recording, names, arrays, writer)
-    preprocessed = _preprocessed(stated, keras, names, arrays, settings.seed, writer)
-    entries: list[modelfile.LayerEntry] = []
-    with contextlib.suppress(RunError):  # of weights only, or of a subclassed model
-        entries = file.layers()
-    dtypes = {loader.dtype_name(entry.config.get("dtype")) for entry in entries}
-    reduced = sorted(d for d in dtypes if d and "16" in d)
-    if reduced:
-        notes.append(f"the file's dtype policy is {', '.join(reduced)}; judged in {settings.precision}")
-    if recording.compiled:
-        notes.append(f"TensorFlow has no CPU kernel for {', '.join(recording.compiled)}: compiled by XLA")
-    phases.end()
-    writer.close(
-        recording.layers,
-        outputs,
-        recording.weights,
-        {
-            keras.__name__: keras.__version__,
-            "tensorflow": tensorflow.__version__,
-            "python": platform.python_version(),
-            "reference_precision": settings.precision,
-            "output_names": json.dumps(recording.output_names),
-            "keras_file_version": file.keras_version,
-        },
-        notes,
-        recording.curves,
-        deployed,
-        alone,
-        preprocessed,
-        job.folder.name,
-        phases.timing(),
-        phases.memory(),
-    )
-
-
-def _alone(
-    recording: recorder.Recorder, inputs: Sequence[InputSpec], names: Sequence[str], arrays: Sequence[Array]
-) -> list[list[Array]]:
-    """The model's outputs for other batches, where it takes such: see ``ReferenceTrace.alone``."""
-    batch = len(arrays[0])
-    if batch < 2 or any(spec.shape[0] is not None for spec in inputs) or any(len(a) != batch for a in arrays):
-        return []
-    try:
-        batches = [[a[i : i + 1] for a in arrays] for i in (0, batch - 1)]
-        batches.append([np.concatenate([a, a[:1]]) for a in arrays])
-        return [recording.outputs(names, others) for others in batches]
-    except Exception:  # code that names the batch size: the port need not be better
-        return []
-
-
-def _deployed(
-    file: ModelFile,
-    settings: Settings,
-    recording: recorder.Recorder,
-    names: Sequence[str],
-    arrays: Sequence[Array],
-    writer: tracefile.TraceWriter,
-) -> list[Array]:
-    """The model's outputs in float32; the model is built anew, because weights and constants are to be float32."""
-    if settings.precision == "float32":
-        return recording.outputs(names, arrays)
-    import tensorflow
-
-    from pytest_kerasdiff.reference import recorder
-
-    try:
-        keras, model = loader.load(file, dataclasses.replace(settings, precision="float32"))
-        return recorder.Recorder(model, keras, writer, tensorflow).outputs(names, arrays)
-    except Exception as error:
-        writer.discard()
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise RunError(
-            f"{file.path}: Keras cannot run the model in float32: {type(error).__name__}: {reason}"
-        ) from None
-
-
-def _preprocessed(
-    stated: Manifest,
-    keras: ModuleType,
-    names: Sequence[str],
-    arrays: Sequence[Array],
-    seed: int,
-    writer: tracefile.TraceWriter,
-) -> preprocess.Prepared | None:
-    """What the user's Keras-side preprocessing makes of the raw samples; None where the manifest names none.
-
-    The last thing that is run, so that whatever the user's code sets cannot change what is recorded.
-    """
-    if stated.preprocess is None:
-        return None
-    compared_in = keras.backend.floatx()
-    loader.set_precision(keras, "float32")  # as it is deployed
-    try:
-        samples = preprocess.raw_samples(stated, names, arrays[0].shape[1:], seed)
-        return preprocess.apply(stated, "keras", samples, arrays[0].ndim - 1)
-    except RunError:
-        writer.discard()
-        raise
-    finally:
-        loader.set_precision(keras, compared_in)
-
-
-def _built_inputs(model: Any) -> list[InputSpec]:
-    """Inputs of a model that code has built; a subclassed one knows the shapes that it was called with."""
-    tensors = getattr(model, "inputs", None)
-    if tensors:
-        return [InputSpec(_input_name(t), tuple(t.shape), str(getattr(t.dtype, "name", t.dtype))) for t in tensors]
-    if hasattr(model, "save_spec"):  # tf_keras
-        called_with = model.save_spec()
-        arguments = list(called_with[0]) if called_with else []
-    else:
-        arguments = list((getattr(model, "_build_shapes_dict", None) or {}).values())
-    if len(arguments) != 1 or isinstance(arguments[0], dict):
-        raise RunError(
-            "--kerasdiff-keras: the model it returned has no inputs yet: build it (model.build(shape), or "
-            "call it once) before returning it"
-            if not arguments
-            else "--kerasdiff-keras: the model it returned takes several arguments or a dict: let call take a list"
-        )
-    given: Any = arguments[0]
-    is_nested = isinstance(given, list) or (
-        isinstance(given, tuple) and any(isinstance(g, tuple | list) for g in given)
-    )
-    several: Any = given if is_nested else [given]
-    names = ["input"] if len(several) == 1 else [f"input_{number + 1}" for number in range(len(several))]
-    shapes = [(None, *list(getattr(one, "shape", one))[1:]) for one in several]
-    dtypes = [getattr(getattr(one, "dtype", None), "name", "float32") for one in several]
-    return [InputSpec(*stated) for stated in zip(names, shapes, dtypes, strict=True)]
-
-
-def _input_name(tensor: Any) -> str:
-    """Name of the InputLayer of a symbolic input, whose own name may be Keras's automatic one."""
-    history = getattr(tensor, "_keras_history", None)
-    owner = getattr(history, "operation", None) or getattr(history, "layer", None)
-    return str(owner.name if owner is not None else tensor.name).split(":")[0]
 
 
 if __name__ == "__main__":

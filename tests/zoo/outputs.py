@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.zoo.case import Case, Port, Weights, load, wrong
-from tests.zoo.layers import batch_norm, dense
+from tests.zoo.layers import batch_norm, conv2d, dense
 
 
 def two_heads(k: Any) -> Any:
@@ -35,6 +35,23 @@ class Heads(nn.Module):
         x = F.relu(self.body(x))
         age = self.age(torch.sigmoid(self.right(x)))
         return self.give(self.kind(torch.tanh(self.left(x))).softmax(1), age)
+
+
+def image_out(k: Any) -> Any:
+    x = inputs = k.Input((5, 4, 3))
+    x = k.layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(x)
+    return k.Model(inputs, k.layers.Conv2D(3, 3, padding="same", name="image")(x))
+
+
+class ImageOut(nn.Module):
+    """An image in torch's layout, of a batch of one: an axis as short as any other of a single position."""
+
+    def __init__(self, w: Weights, padding: tuple[int, ...] = (1, 1, 1, 1)) -> None:
+        super().__init__()
+        self.first, self.image, self.padding = conv2d(w["first"], padding=1), conv2d(w["image"]), padding
+
+    def forward(self, x: Tensor) -> Any:
+        return self.image(F.pad(F.relu(self.first(x)), self.padding))
 
 
 class Answer(NamedTuple):
@@ -193,6 +210,13 @@ class Strip(nn.Module):
 
 HEADS: dict[str, Port] = {name: (lambda w, give=give: Heads(w, give)) for name, give in GIVEN.items()}  # type: ignore[misc]
 CASES = [
+    Case(
+        "image_of_one",
+        image_out,
+        ImageOut,
+        {"padded_at_one_side": wrong(lambda w: ImageOut(w, (2, 0, 2, 0)), "image", "image:hyper")},
+        settings={"batch": 1},
+    ),
     *(Case(f"outputs_{name}", two_heads, port, loaders=("keras",)) for name, port in HEADS.items()),
     Case(
         "outputs_tuple",

@@ -86,6 +86,7 @@ CAUSES: dict[str, str] = {
     "pooling1d_modules:padding": "pool-padding",
     "conv1d_transpose:cut": "transposed-conv",
     "conv2d_transpose_decoder:output_padding": "transposed-conv",
+    "image_of_one:padded_at_one_side": "?same-padding",
     "conv2d_transpose_decoder:cut_the_start": "transposed-conv",
     "conv2d_transpose_output_padding:padding": "transposed-conv",
     "conv2d_transpose_output_padding:exchanged": "transposed-conv",
