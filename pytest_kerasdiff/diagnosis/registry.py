@@ -113,8 +113,8 @@ OF_CHECKS: Mapping[str, str] = {
     "input-resize": "preprocessing",
 }
 """Ids that only a check of the model finds, and which; ``bn-momentum`` is noted and never fails."""
-NEVER: Mapping[str, str] = {"stale-reference": "no reference is kept: Keras runs anew each time"}
-"""Ids that cannot occur, and why."""
+NEVER: Mapping[str, str] = {"stale-reference": "a recorded reference of another model is refused before it is compared"}
+"""Ids that no report has, and why."""
 IDS: tuple[str, ...] = tuple(
     dict.fromkeys([*(one for d in DETECTORS for one in d.ids), *OF_SEVERAL_LAYERS, *OF_CHECKS, *NEVER])
 )
