@@ -10,9 +10,10 @@ import pytest
 
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.checks import registry as checks
-from pytest_kerasdiff.diagnosis import diagnose, registry
+from pytest_kerasdiff.diagnosis import diagnose, entrance, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.diagnose import Cause, Diagnosis
+from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.trace import Value
 from tests.test_judge import A, B, C, judge
 from tests.toys import ToyCandidate, ToyReference
@@ -156,7 +157,7 @@ def test_one_probe_input_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     found = diagnosed(monkeypatch, lambda case: iter([kernel(case)]), X[:1], B[0].T)
     (cause,) = of_b(found)
     assert not cause.confirmed
-    assert "--kerasdiff-batch=2" in cause.text
+    assert "a batch of 2 or more" in cause.text
 
 
 def test_a_repair_must_hold_on_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,3 +210,25 @@ def test_a_cause_that_makes_the_whole_model_worse_is_not_confirmed(monkeypatch: 
     found = diagnosed(monkeypatch, suspect, kernel=B[0].T)
     assert [(c.id, c.confirmed) for c in of_b(found)] == [("dense-transposed", False)]
     assert "at least one of them is not the cause" in found.notes[0]
+
+
+@pytest.mark.parametrize(("seconds", "tried"), [(60.0, 1), (-1.0, 0)])
+def test_changes_that_concern_several_layers_are_tried_for_a_limited_time(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, tried: int
+) -> None:
+    toy = ToyReference(x=X)
+    reference = toy.trace(toy.dense("a", 0, *A))
+    port = ToyCandidate(X)
+    made = judge(reference, port.returns(port.linear("a", Value(0), A[0] + 1, A[1])))
+    suspicion = Suspicion("extra-layer", "the port has one too many", "leave it out", [Way(Change())])
+    monkeypatch.setattr(entrance, "_of_axes", lambda reference, judge, faults: iter([(1, suspicion)]))
+    monkeypatch.setattr(entrance, "SECONDS", seconds)
+    changes: list[Change] = []
+
+    def again(change: Change) -> Judge:
+        changes.append(change)
+        return made  # no better than before
+
+    assert entrance.find(reference, made, again) is None
+    assert len(changes) == tried
+    assert sum("no further change was tried" in note for note in made.notes) == 1 - tried

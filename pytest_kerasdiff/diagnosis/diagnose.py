@@ -24,7 +24,7 @@ SECONDS = 40.0
 """How long the diagnosis of a model may take, by the clock on the wall."""
 _SECONDS_OF_A_LAYER = 8.0
 """Processor time that the trials for one layer may take."""
-_SINGLE = " (on one probe input; a batch of 2 or more, option batch, gives a second)"
+_SINGLE = " (on one probe input; a batch of 2 or more has a second one)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from pytest_kerasdiff.change import Change
@@ -16,6 +17,8 @@ from pytest_kerasdiff.trace import ReferenceTrace, ReplayError
 
 Again = Callable[[Change], Judge]
 """Judges the port with a change."""
+SECONDS = 10.0
+"""How long may be looked for such a fault: each try judges the whole port once more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,8 +52,14 @@ def find(reference: ReferenceTrace, judge: Judge, again: Again) -> Entrance | No
     faults = [position for position, verdict in enumerate(judge.verdicts) if verdict.status == "fault"]
     if not faults:
         return None
+    end = time.monotonic() + SECONDS
     for position, suspicion in itertools.chain(_of_axes(reference, judge, faults), shared.suspect(reference, judge)):
         for way in suspicion.ways:
+            if time.monotonic() > end:
+                judge.notes.append(
+                    f"after {SECONDS:g} s no further change was tried that concerns several layers: {suspicion.text}"
+                )
+                return None
             try:
                 other = again(way.change)
             except (ReplayError, RunError):
