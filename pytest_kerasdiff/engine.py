@@ -28,7 +28,7 @@ from pytest_kerasdiff.align import steps
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.change import Change
-from pytest_kerasdiff.checks import gather, registry
+from pytest_kerasdiff.checks import concerned, gather, registry
 from pytest_kerasdiff.diagnosis import diagnose, entrance
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.facts import PortFacts
@@ -115,7 +115,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     judge, again = _best(reference, fed, names, arrays, stated, settings)
     stated.check_names([layer.name for layer in reference.layers], judge.candidate.trace.parameters)
     switches = [*stated.switches, *settings.off]
-    if misspelt := checklist.unknown(switches, registry.made(reference.layers, stated)):
+    if misspelt := checklist.unknown(switches, concerned.made(reference.layers, stated)):
         raise misspelt
     surplus = len(judge.candidate.trace.outputs) - len(reference.outputs)
     if surplus > 0:

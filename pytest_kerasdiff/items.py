@@ -10,7 +10,7 @@ import pytest
 
 from pytest_kerasdiff import checklist, text
 from pytest_kerasdiff.checklist import MODEL
-from pytest_kerasdiff.checks import registry
+from pytest_kerasdiff.checks import concerned
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import LayerEntry
 from pytest_kerasdiff.plugin import OFF, SESSION
@@ -56,7 +56,7 @@ class LayerCollector(pytest.Collector):
     def collect(self) -> Iterator[pytest.Item]:
         """One item for the output, one for each check."""
         yield OutputItem.from_parent(self, name="output")
-        for name in registry.of_layer(self.entry.class_name, self.entry.config):
+        for name in concerned.of_layer(self.entry.class_name, self.entry.config):
             yield CheckItem.from_parent(self, name=name)
 
 
@@ -65,7 +65,7 @@ class WholeCollector(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item for each check."""
-        for name in registry.of_model(self.config.stash[SESSION].manifest(self.path)):
+        for name in concerned.of_model(self.config.stash[SESSION].manifest(self.path)):
             yield CheckItem.from_parent(self, name=name)
         if self.config.stash[SESSION].models[self.path].selftest:
             yield CheckItem.from_parent(self, name=checklist.SELFTEST)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pytest_kerasdiff import checklist, child, listing, manifest, modelfile, once, supervisor, tally, text
-from pytest_kerasdiff.checks import registry
+from pytest_kerasdiff.checks import concerned
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -112,7 +112,7 @@ class KerasdiffSession:
         """
         if len(self.models) < 2 or self.layers.keys() != self.models.keys():
             return  # the engine knows the layers, and says so
-        made = {path: registry.made(self.layers[path], self._manifests[path]) for path in self.models}
+        made = {path: concerned.made(self.layers[path], self._manifests[path]) for path in self.models}
         for own in self.models.values():
             if (
                 misspelt := checklist.unknown(own.off, [pair for pairs in made.values() for pair in pairs])

@@ -19,7 +19,7 @@ import pytest
 
 from pytest_kerasdiff import child, supervisor
 from pytest_kerasdiff.checklist import MODEL
-from pytest_kerasdiff.checks import registry
+from pytest_kerasdiff.checks import concerned
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 
@@ -70,8 +70,8 @@ def tiny_config() -> dict[str, Any]:
 def tiny_checks() -> list[tuple[str, str]]:
     """(layer, check) of every check of the tiny model."""
     layers = [(la["name"], la["class_name"], la["config"]) for la in tiny_config()["config"]["layers"]]
-    of_layers = [(name, check) for name, kind, config in layers for check in registry.of_layer(kind, config)]
-    return [*of_layers, *((MODEL, check) for check in registry.of_model(Manifest()))]
+    of_layers = [(name, check) for name, kind, config in layers for check in concerned.of_layer(kind, config)]
+    return [*of_layers, *((MODEL, check) for check in concerned.of_model(Manifest()))]
 
 
 TINY_WRONG = {("conv2d_3", "hyper"), ("dense", "hyper"), (MODEL, "outputs"), (MODEL, "decisions")}

@@ -151,7 +151,9 @@ def assert_pytest_refuses(folder: Path, arguments: tuple[str | Path, ...], *word
 
 
 def assert_clean(folder: Path, before: set[Path]) -> None:
-    assert {p for p in folder.iterdir() if p.name != "__pycache__"} <= before
+    assert {p for p in folder.iterdir() if p.name not in ("__pycache__", ".pytest_cache")} <= before
+    begun = [p for p in (folder / ".pytest_cache").rglob(".*") if p.name != ".gitignore"]
+    assert begun == []
     assert helpers.left_behind(folder / "tmp") == []
     assert helpers.processes_of(folder) == []
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pytest_kerasdiff.checks import registry
+from pytest_kerasdiff.checks import concerned, registry
 from pytest_kerasdiff.checks.registry import lets_changes_through
+from tests.helpers import ROOT
 
 
 class TestVouching:
@@ -51,4 +54,17 @@ class TestVouching:
     ],
 )
 def test_collection_knows_which_layers_a_check_concerns(kind: str, config: dict[str, Any], names: list[str]) -> None:
-    assert registry.of_layer(kind, config) == names
+    assert concerned.of_layer(kind, config) == names
+
+
+def test_what_is_made_is_what_does_something() -> None:
+    assert list(concerned.OF_A_LAYER) == list(registry.OF_A_LAYER)
+    assert list(concerned.OF_THE_MODEL) == list(registry.OF_THE_MODEL)
+
+
+def test_collecting_imports_no_check() -> None:
+    code = "import sys, pytest_kerasdiff.session, pytest_kerasdiff.items; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    own = {name for name in run.stdout.split() if name.startswith("pytest_kerasdiff.")}
+    assert "pytest_kerasdiff.checks.concerned" in own
+    assert not own & {"pytest_kerasdiff.judge", "pytest_kerasdiff.checks.registry", "pytest_kerasdiff.align.alignment"}

@@ -26,7 +26,7 @@ import pytest
 
 from pytest_kerasdiff import checklist, manifest, options
 from pytest_kerasdiff.align import kinds
-from pytest_kerasdiff.checks import registry
+from pytest_kerasdiff.checks import concerned
 from pytest_kerasdiff.selftest.run import Sown
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def option_table() -> str:
 def layer_table() -> str:
     lines = ["| Keras layers | taken as | compared |", "|---|---|---|"]
     for kind in kinds.TABLE:
-        made = {name: ["output", *registry.of_layer(name, kind.typical)] for name in kind.classes}
+        made = {name: ["output", *concerned.of_layer(name, kind.typical)] for name in kind.classes}
         for compared in {tuple(names): None for names in made.values()}:
             classes = [name for name, names in made.items() if tuple(names) == compared]
             cells = (", ".join(classes), kind.words, ", ".join(f"`{name}`" for name in compared))

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_kerasdiff import manifest, preprocess
-from pytest_kerasdiff.checks import preprocessing
+from pytest_kerasdiff.checks import concerned, preprocessing
 from pytest_kerasdiff.checks.input_fit import channel_axis, explain
 from pytest_kerasdiff.checks.subject import Outcome, Preprocessed
 from pytest_kerasdiff.errors import RunError
@@ -295,8 +295,8 @@ def test_the_manifest_names_both_functions(tmp_path: Path) -> None:
     assert stated == Preprocess("a.b:c", "d:e", shape=(4, 5, 3))
     stated = read(tmp_path, f'[preprocess]\n{BOTH}raw = "data/raw.npy"\n').preprocess
     assert stated == Preprocess("a.b:c", "d:e", tmp_path / "data" / "raw.npy")
-    assert preprocessing.concerns(read(tmp_path, f"[preprocess]\n{BOTH}"))
-    assert not preprocessing.concerns(Manifest())
+    assert "preprocessing" in concerned.of_model(read(tmp_path, f"[preprocess]\n{BOTH}"))
+    assert "preprocessing" not in concerned.of_model(Manifest())
 
 
 @pytest.mark.parametrize(

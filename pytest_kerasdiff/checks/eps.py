@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -205,9 +204,3 @@ def _solved(keras: float, subject: Subject) -> Outcome | None:
         return None
     port = 0.0 if other.may_hold(0.0) else other.value
     return Outcome("eps", f"Keras {keras:g}, port {port:.4g}: {other.where} is {other.form}; compute it with {keras:g}")
-
-
-def concerns(class_name: str, config: Mapping[str, Any]) -> bool:
-    """Whether a layer has an epsilon."""
-    class_name, config = inside(class_name, config)
-    return "Normalization" in class_name and "epsilon" in config

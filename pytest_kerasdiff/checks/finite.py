@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from pytest_kerasdiff.checks.subject import Outcome, Subject
-
-
-def concerns(class_name: str, config: Mapping[str, Any]) -> bool:
-    """Whether a layer computes anything: all but inputs."""
-    return class_name != "InputLayer"
 
 
 def check(subject: Subject) -> Outcome:

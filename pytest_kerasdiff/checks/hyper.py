@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from pytest_kerasdiff import curves
 from pytest_kerasdiff.align.kinds import activation_of, inside
@@ -15,17 +14,6 @@ from pytest_kerasdiff.trace import CURVE_AT
 
 _OF_SEVERAL_ELEMENTS = ("softmax", "log_softmax", "sparsemax", "glu")
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
-_OTHERS = frozenset({*_RECURRENT, "Resizing", "Concatenate", "Dense"})
-_STATE = ("ZeroPadding", "Cropping", "MaxPooling", "AveragePooling", "Conv", "UpSampling", "GlobalMax", "GlobalAverage")
-
-
-def concerns(class_name: str, config: Mapping[str, Any]) -> bool:
-    """Whether a layer has an activation function of single elements, or states numbers that torch states too."""
-    class_name, own = inside(class_name, config)
-    if class_name.startswith("Adaptive"):
-        return False
-    states = any(word in class_name for word in _STATE) or class_name in _OTHERS
-    return states or activation_of(class_name, own) not in (None, "linear", "prelu")
 
 
 def check(subject: Subject) -> Outcome:

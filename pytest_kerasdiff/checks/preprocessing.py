@@ -6,13 +6,8 @@ import numpy as np
 
 from pytest_kerasdiff.checks import input_fit
 from pytest_kerasdiff.checks.subject import Outcome, Preprocessed, Whole
-from pytest_kerasdiff.manifest import Manifest, Preprocess
+from pytest_kerasdiff.manifest import Preprocess
 from pytest_kerasdiff.verdict import Error, compare
-
-
-def concerns(stated: Manifest) -> bool:
-    """Whether the manifest names both functions."""
-    return stated.preprocess is not None
 
 
 def check(whole: Whole) -> Outcome:

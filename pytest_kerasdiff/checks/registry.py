@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pytest_kerasdiff.align.alignment import Alignment
 from pytest_kerasdiff.align.kinds import activation_name
 from pytest_kerasdiff.checklist import MODEL, Switch, switch_of
 from pytest_kerasdiff.checks import (
+    concerned,
     counts,
     decisions,
     eps,
@@ -35,64 +35,32 @@ from pytest_kerasdiff.checks import (
 )
 from pytest_kerasdiff.checks.subject import CheckResult, Outcome, Subject, Whole
 from pytest_kerasdiff.judge import LayerVerdict
-from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.trace import Array, Candidate, CandidateTrace, Layer, Operation, ReferenceTrace
 
 _SATURATED = 1e-3
 """Derivative under which a change of a weight by 1 % of a typical logit stays under the tolerance."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LayerCheck:
-    """A check of a layer: which layers it concerns, asked at collection of class and config alone, and what it does."""
-
-    concerns: Callable[[str, Mapping[str, Any]], bool]
-    check: Callable[[Subject], Outcome]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ModelCheck:
-    """A check of the model: whether it is made, asked at collection from the manifest, and what it does."""
-
-    check: Callable[[Whole], Outcome]
-    concerns: Callable[[Manifest], bool] = lambda stated: True
-
-
-OF_A_LAYER: dict[str, LayerCheck] = {
-    "weights": LayerCheck(weights.concerns, weights.check),
-    "eps": LayerCheck(eps.concerns, eps.check),
-    "hyper": LayerCheck(hyper.concerns, hyper.check),
-    "finite": LayerCheck(finite.concerns, finite.check),
+OF_A_LAYER: Mapping[str, Callable[[Subject], Outcome]] = {
+    "weights": weights.check,
+    "eps": eps.check,
+    "hyper": hyper.check,
+    "finite": finite.check,
 }
-OF_THE_MODEL: dict[str, ModelCheck] = {
-    "loaded": ModelCheck(loaded.check),
-    "shapes": ModelCheck(shapes.check),
-    "counts": ModelCheck(counts.check),
-    "eval_mode": ModelCheck(eval_mode.check),
-    "frozen": ModelCheck(frozen.check),
-    "no_grad": ModelCheck(no_grad.check),
-    "preprocessing": ModelCheck(preprocessing.check, preprocessing.concerns),
-    "outputs": ModelCheck(outputs.check),
-    "decisions": ModelCheck(decisions.check),
-    "precision": ModelCheck(precision.check),
-    "training_notes": ModelCheck(training_notes.check),
+OF_THE_MODEL: Mapping[str, Callable[[Whole], Outcome]] = {
+    "loaded": loaded.check,
+    "shapes": shapes.check,
+    "counts": counts.check,
+    "eval_mode": eval_mode.check,
+    "frozen": frozen.check,
+    "no_grad": no_grad.check,
+    "preprocessing": preprocessing.check,
+    "outputs": outputs.check,
+    "decisions": decisions.check,
+    "precision": precision.check,
+    "training_notes": training_notes.check,
 }
-
-
-def of_layer(class_name: str, config: Mapping[str, Any]) -> list[str]:
-    """Names of the checks that concern a layer."""
-    return [name for name, one in OF_A_LAYER.items() if one.concerns(class_name, config)]
-
-
-def of_model(stated: Manifest) -> list[str]:
-    """Names of the checks of a model."""
-    return [name for name, one in OF_THE_MODEL.items() if one.concerns(stated)]
-
-
-def made(layers: Iterable[Any], stated: Manifest) -> list[tuple[str, str]]:
-    """(layer, check) of every check of a model whose layers have a name, a class and a config."""
-    of_layers = [(la.name, check) for la in layers for check in of_layer(la.class_name, la.config)]
-    return [*of_layers, *((MODEL, check) for check in of_model(stated))]
+"""What each check does; ``concerned.py`` says which are made."""
 
 
 def run(
@@ -115,14 +83,14 @@ def run(
     """
     results = []
     for position, layer in enumerate(reference.layers):
-        concerned = of_layer(layer.class_name, layer.config)
-        if concerned:
+        names = concerned.of_layer(layer.class_name, layer.config)
+        if names:
             verdict = verdicts[_holder(reference, alignment, position)]
             subject = subject_of(reference, candidate, alignment, position, verdict)
-            results += [_result(name, layer.name, OF_A_LAYER[name].check, subject, switches) for name in concerned]
+            results += [_result(name, layer.name, OF_A_LAYER[name], subject, switches) for name in names]
     if whole is not None:
-        for name in of_model(whole.stated):
-            results.append(_result(name, MODEL, OF_THE_MODEL[name].check, whole, switches))
+        for name in concerned.of_model(whole.stated):
+            results.append(_result(name, MODEL, OF_THE_MODEL[name], whole, switches))
     return results
 
 
@@ -196,7 +164,7 @@ def _holder(reference: ReferenceTrace, alignment: Alignment, position: int) -> i
     last, layer = alignment.folded.get(position, position), reference.layers[position]
     ends = reference.layers[last]
     has_kernel = any(map(products.is_kernel, layer.weights))
-    return last if has_kernel and "weights" not in of_layer(ends.class_name, ends.config) else position
+    return last if has_kernel and "weights" not in concerned.of_layer(ends.class_name, ends.config) else position
 
 
 def feeders(reference: ReferenceTrace, layer: Layer) -> Iterator[tuple[Layer, tuple[int, ...]]]:

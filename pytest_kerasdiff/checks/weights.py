@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pytest_kerasdiff.align.kinds import IDENTITIES, TABLE, inside
-from pytest_kerasdiff.checks import explain, folding, forms, gates, projections, slots, tables
+from pytest_kerasdiff.align.kinds import inside
+from pytest_kerasdiff.checks import concerned, explain, folding, forms, gates, projections, slots, tables
 from pytest_kerasdiff.checks.held import COMPUTED, Found, Held, held
 from pytest_kerasdiff.checks.subject import Outcome, Subject
 from pytest_kerasdiff.checks.transformations import distance, same
 from pytest_kerasdiff.trace import Array
 
-RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "CuDNNLSTM", "CuDNNGRU")
-_WITH_WEIGHTS = frozenset(
-    {
-        *("Dense", "EinsumDense", "Embedding", "PReLU", *RECURRENT),
-        *("BatchNormalization", "SyncBatchNormalization", "LayerNormalization", "GroupNormalization"),
-        *("RMSNormalization", "Normalization", "MultiHeadAttention", "GroupedQueryAttention"),
-    }
-)
 _SAID = 3
 """Weights of a layer that a message describes."""
-_KNOWN = frozenset(name for kind in TABLE for name in kind.classes) | IDENTITIES
-
-
-def concerns(class_name: str, config: Mapping[str, Any]) -> bool:
-    """Whether a layer may have weights: those of Keras that do, and every layer of the user's own.
-
-    A user's layer is told from a function of Keras by what every layer's config says and no function's does.
-    """
-    class_name, config = inside(class_name, config)
-    if class_name in _KNOWN or class_name.startswith(("TFOp", "SlicingOp")):
-        return class_name in _WITH_WEIGHTS or "Conv" in class_name
-    return "trainable" in config
 
 
 def check(subject: Subject) -> Outcome:
@@ -71,7 +50,7 @@ def fails(found: Found, subject: Subject) -> bool:
 def _compare(subject: Subject) -> Iterator[Found]:
     class_name, _ = inside(subject.layer.class_name, subject.layer.config)
     constants = held(subject)
-    if class_name in RECURRENT:
+    if class_name in concerned.RECURRENT:
         yield from gates.compare(subject, constants)
     elif class_name in ("MultiHeadAttention", "GroupedQueryAttention"):
         yield from projections.compare(subject, constants)

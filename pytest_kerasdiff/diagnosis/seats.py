@@ -9,7 +9,7 @@ import numpy as np
 from pytest_kerasdiff.align.kinds import inside
 from pytest_kerasdiff.align.weights import fingerprint
 from pytest_kerasdiff.change import Change, Edit, Here, Step
-from pytest_kerasdiff.checks import forms, projections, slots, weights
+from pytest_kerasdiff.checks import concerned, forms, projections, slots, weights
 from pytest_kerasdiff.checks.held import Held, held
 from pytest_kerasdiff.diagnosis import gate_seats
 from pytest_kerasdiff.diagnosis.case import Case
@@ -32,7 +32,7 @@ def seats(case: Case, names: Sequence[str]) -> dict[str, list[Seat]]:
     """
     class_name, _ = inside(case.layer.class_name, case.layer.config)
     constants = held(case.subject)
-    if class_name in weights.RECURRENT and (found := gate_seats.seats(case, names)):
+    if class_name in concerned.RECURRENT and (found := gate_seats.seats(case, names)):
         return found
     sound = {n: fingerprint(a) for n, a in case.subject.weights.items() if n not in names}
     free = [c for c in constants if (mark := fingerprint(c.array)) is None or mark not in sound.values()]

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence, Set
 
 from pytest_kerasdiff.change import Change, combined
-from pytest_kerasdiff.checks import weights
+from pytest_kerasdiff.checks import concerned, weights
 from pytest_kerasdiff.checks.held import Found
 from pytest_kerasdiff.diagnosis import misfolded, seats
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
@@ -20,7 +20,7 @@ _MOST = 12
 
 def concerns(case: Case) -> bool:
     """Whether the layer may have weights that its torch operations hold as they are."""
-    return weights.concerns(case.layer.class_name, case.layer.config) and not (
+    return "weights" in concerned.of_layer(case.layer.class_name, case.layer.config) and not (
         case.subject.folded or case.layer.outputs[0] in case.alignment.passes_on
     )
 
