@@ -39,7 +39,8 @@ class Bench:
 
     def pytest(self, name: str, folder: Path, *arguments: str) -> Command:
         """A run of pytest without the product's options."""
-        return process.module(name, folder, "pytest", "-q", *arguments)
+        # A developer's environment has hypothesis, whose import would be half of a run that has no use for it.
+        return process.module(name, folder, "pytest", "-q", "-p", "no:hypothesispytest", *arguments)
 
     def product(self, name: str, model: Model, *arguments: str, cached: bool = False) -> Command:
         """A run of pytest that judges a model, and writes its report."""

@@ -215,7 +215,12 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """The environment of a run whose modules are in ``folder``, and whose temporary files stay there too."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "TMPDIR": str(temporary), **more}
+    own = {
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+        "TMPDIR": str(temporary),
+        "PYTEST_ADDOPTS": "-p no:hypothesispytest",  # a second that no run has a use for
+    }
+    return {**os.environ, **own, **more}
 
 
 def program(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
