@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import bench, machine, models, table
+from benchmarks import machine, models, table
 from benchmarks.bench import Bench
 from benchmarks.process import CommandError
 from benchmarks.rows import registry
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(asked: argparse.Namespace, folder: Path) -> Iterator[Line]:
-    made = Bench(folder, asked.repeats, models.Models(folder), bench.has_cache(folder))
+    made = Bench(folder, asked.repeats, models.Models(folder))
     for row in registry.ROWS:
         if row.name not in asked.rows:
             continue

@@ -22,13 +22,11 @@ class Bench:
         folder: Temporary folder of everything that is written.
         repeats: Rounds of a row; rows whose figures are noisy or slow take more or fewer.
         models: The models.
-        has_cache: Whether the plugin keeps references, so that a first run must be told not to use one.
     """
 
     folder: Path
     repeats: int
     models: Models
-    has_cache: bool
 
     def case(self, name: str) -> Path:
         """A folder for runs of pytest, a rootdir of its own; the same one for the same name."""
@@ -46,7 +44,7 @@ class Bench:
         """A run of pytest that judges a model, and writes its report."""
         folder = self.case(name)
         given = [f"--keras-model={model.file}", f"--kerasdiff-torch={model.torch}", "--kerasdiff-report=out"]
-        if self.has_cache and not cached:
+        if not cached:
             given.append(NO_CACHE)
         command = self.pytest(f"{name}, {model.name}", folder, *given, *arguments)
         return dataclasses.replace(command, result=folder / "out" / "report.json")
@@ -60,12 +58,3 @@ class Bench:
     def bare(self, name: str, script: str, *arguments: str | Path | int) -> Command:
         """A run of one of the scripts in ``bare``."""
         return process.module(f"{name}, bare script", self.folder, f"benchmarks.bare.{script}", *arguments)
-
-
-def has_cache(folder: Path) -> bool:
-    """Ask the installed plugin whether it keeps references.
-
-    Raises:
-        CommandError: pytest does not run.
-    """
-    return NO_CACHE in process.run(process.module("asking pytest for its options", folder, "pytest", "--help")).printed

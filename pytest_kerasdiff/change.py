@@ -7,7 +7,7 @@ own names of operations and arguments, so that whoever proposes a change needs n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,20 @@ class Change:
 def removed(takes: str) -> Edit:
     """Leave an operation out: what it takes as the argument ``takes`` is handed on as it is."""
     return Edit(instead=Step("alias", {"self": Taken(takes)}))
+
+
+def put_before(takers: Iterable[tuple[int, str]], chain: Sequence[Step]) -> dict[int, Edit]:
+    """Put a chain before each of these arguments.
+
+    Args:
+        takers: (position, argument) of the operations that take the value.
+        chain: What is computed of it first.
+    """
+    edits: dict[int, Edit] = {}
+    for place, argument in takers:
+        own = edits[place].before if place in edits else {}
+        edits[place] = Edit(before={**own, argument: tuple(chain)})
+    return edits
 
 
 def combined(first: Change, second: Change) -> Change | None:

@@ -76,6 +76,11 @@ class Job:
         )
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def error_file(folder: Path, side: str) -> Path:
     """File in which a child leaves the one line that says why the run cannot be made."""
     return folder / f"{side}.error.json"

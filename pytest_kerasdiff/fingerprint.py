@@ -20,9 +20,9 @@ _PACKAGES = ("keras", "tf-keras", "tensorflow", "tensorflow-cpu", "numpy", "h5py
 
 
 def made_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
-    """What the user has given that decides what a reference holds, by name, as JSON-serialisable values."""
+    """What the user has given that decides what a reference holds, by name, as JSON gives it back."""
     preprocess = stated.preprocess
-    return {
+    found: dict[str, Any] = {
         "model": of_files(settings.keras_model),
         "keras": _code(settings.keras) if settings.keras else None,
         "precision": settings.precision,
@@ -35,6 +35,7 @@ def made_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
         else [_code(preprocess.keras), preprocess.shape, of_files(preprocess.raw) if preprocess.raw else None],
         "trust": settings.trust,
     }
+    return {name: json.loads(json.dumps(value)) for name, value in found.items()}  # lists where there were tuples
 
 
 def versions() -> dict[str, str]:

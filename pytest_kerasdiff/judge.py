@@ -165,6 +165,11 @@ class Judge:
         given = outputs_in_order(self._reference, self.candidate.trace)
         return list(zip(self._reference.outputs, given, strict=False))
 
+    @property
+    def faults(self) -> int:
+        """Number of layers that are at fault or have no partner."""
+        return sum(result.status in ("fault", "unpaired") for result in self.verdicts)
+
     def is_called_so(self, position: int) -> bool:
         """Whether the module that holds a layer's weights has the layer's name."""
         main, name = self.alignment.main.get(position), self.layers[position].name

@@ -171,7 +171,7 @@ def _read_archive(path: Path) -> ModelFile:
 
 
 def datasets(path: Path) -> Mapping[str, Any]:
-    """Every array of a Keras file by its place there, read when asked for; of an archive those of its weights.
+    """Every dataset of a Keras file by its place there, open to be read; of an archive those of its weights.
 
     Raises:
         RunError: The file cannot be read, or is a folder.
@@ -183,28 +183,14 @@ def datasets(path: Path) -> Mapping[str, Any]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                return _Datasets(h5py.File(io.BytesIO(archive.read(ARCHIVE_WEIGHTS)), "r"))
-        return _Datasets(h5py.File(path, "r"))
+                file = h5py.File(io.BytesIO(archive.read(ARCHIVE_WEIGHTS)), "r")
+        else:
+            file = h5py.File(path, "r")
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: its weights cannot be read: {_first_line(error)}") from None
-
-
-class _Datasets(Mapping[str, Any]):
-    """Arrays of an HDF5 file by their paths."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._names: list[str] = []
-        file.visititems(lambda name, item: self._names.append(name) if hasattr(item, "dtype") else None)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._file[key][()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    found: dict[str, Any] = {}
+    file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    return found
 
 
 def _json(path: Path, text: str, where: str) -> Config:

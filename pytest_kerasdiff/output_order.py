@@ -37,25 +37,21 @@ def explains(judge: Judge, other: Judge, reference: ReferenceTrace) -> bool:
     """Whether fewer layers are wrong when the outputs stand in the other order.
 
     States that one layer gives are its own affair. Of two heads that are alike it is the same whether they hold each
-    other's weights or stand in each other's place: it
-    is their place where each is called as Keras calls the layer whose weights it has.
+    other's weights or stand in each other's place: it is their place where each is called as Keras calls the layer
+    whose weights it has.
 
     Args:
         judge: The port as it is.
         other: With its outputs in the order that was found.
         reference: The Keras side.
     """
-    if _faults(other) >= _faults(judge) or len({judge.layer_of[u] for u in other.alignment.elsewhere}) < 2:
+    if other.faults >= judge.faults or len({judge.layer_of[u] for u in other.alignment.elsewhere}) < 2:
         return False
     place = {v: u for u, v in judge.outputs()}
     heads = {u: _head(other, reference, u) for u in reference.outputs}
     moved = other.alignment.elsewhere.items()
     alike = all(_form(reference, heads[u], u) == _form(reference, heads[place[v]], place[v]) for u, v in moved)
     return not alike or all(other.is_called_so(heads[u]) for u, _ in moved)
-
-
-def _faults(judge: Judge) -> int:
-    return sum(verdict.status in ("fault", "unpaired") for verdict in judge.verdicts)
 
 
 def _head(judge: Judge, reference: ReferenceTrace, keras_value: int) -> int:
@@ -68,9 +64,8 @@ def _head(judge: Judge, reference: ReferenceTrace, keras_value: int) -> int:
 
 def _form(reference: ReferenceTrace, head: int, keras_value: int) -> tuple[object, ...]:
     layer = reference.layers[head]
-    weights = [reference.weights[layer.weight_owner, name].shape for name in layer.weights]
     ends = next(la for la in reference.layers if keras_value in la.outputs)
     return (
-        *(layer.class_name, weights, str(layer.config.get("activation")), layer.inputs),
+        *(layer.class_name, reference.weight_shapes(layer), str(layer.config.get("activation")), layer.inputs),
         *(ends.class_name, str(ends.config.get("activation")), reference.shapes[keras_value]),
     )

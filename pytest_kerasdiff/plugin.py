@@ -70,7 +70,6 @@ def pytest_configure(config: pytest.Config) -> None:
         )
         config.stash[SESSION] = made
         config.pluginmanager.register(_TurnedOff(made))
-        made.start()
     except RunError as error:
         _close(config)
         raise pytest.UsageError(str(error)) from None

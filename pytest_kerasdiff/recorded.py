@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> No
     Raises:
         RunError: The file cannot be written.
     """
-    reference, said = tracefile.read(trace), tracefile.header(trace)
+    reference = tracefile.read(trace)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         writer = tracefile.TraceWriter(target, packed=True)
@@ -71,9 +70,9 @@ def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> No
             reference.deployed,
             reference.alone,
             reference.preprocessed,
+            timing=reference.timing,
             more={
-                "timing": said["timing"],
-                "made_from": json.loads(json.dumps(fingerprint.made_from(settings, stated))),
+                "made_from": fingerprint.made_from(settings, stated),
                 "derived": {str(number): reference.shapes[number] for number in sorted(left_out)},
                 "in_model": {str(position): name for position, name in in_model.items()},
             },
@@ -110,11 +109,7 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
         )
     now, unset = fingerprint.made_from(settings, stated), Settings(settings.keras_model)
     silent = {name for name in _ITS_OWN if getattr(settings, name) == getattr(unset, name)}
-    other = [
-        words
-        for name, words in _IN_WORDS.items()
-        if name not in silent and json.loads(json.dumps(now[name])) != made_from.get(name)
-    ]
+    other = [words for name, words in _IN_WORDS.items() if name not in silent and now[name] != made_from.get(name)]
     if other:
         raise RunError(f"{path}: stale: recorded from {' and '.join(other)}; {_renewal(path, settings)}")
     own = {name: made_from[name] for name in ("precision", "batch", "seed")}
@@ -157,7 +152,7 @@ def _in_model(reference: ReferenceTrace, model: Path) -> dict[int, str]:
         datasets = modelfile.datasets(model)
     except RunError:
         return {}
-    names = {_digest(datasets[name]): name for name in datasets}
+    names = {_digest(dataset[()]): name for name, dataset in datasets.items()}
     found = {}
     for position, array in enumerate(reference.weights.values()):
         name = names.get(_digest(array))

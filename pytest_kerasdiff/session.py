@@ -68,15 +68,16 @@ class KerasdiffSession:
         self._shows_only = any(getattr(config.option, name, False) for name in _SHOW_ONLY)
         self._collected = self._add_arguments(explicit)
         try:
+            if len(self.models) == 1:  # else what the files say may concern one of them only
+                self.start()
             self._read_files()
+            self.start()
         except BaseException:
             self.close()
             raise
 
     def _read_files(self) -> None:
-        """Learn what the files say, while the processes of a single model begin already."""
-        if len(self.models) == 1:
-            self.start()
+        """Learn what the files say."""
         self.files = {path: modelfile.read(path) for path in self.models}
         self.layers: dict[Path, list[modelfile.LayerEntry]] = {}
         for path, file in self.files.items():
@@ -182,12 +183,14 @@ class KerasdiffSession:
             RunError: Keras cannot build the model.
         """
         for path in self._collected - self.layers.keys():
-            if self._worker is not None and self.models[path].reference is None:
+            if self.models[path].reference is not None:
+                entries = self._listed(path)
+            elif self._worker is not None:
                 folder = self._worker_folder(path)
                 while folder.is_dir() and not (folder / child.REFERENCE_TRACE).exists():
                     time.sleep(0.02)
                 entries = listing.read(folder)
-            elif path in self._runs and self.models[path].reference is None:
+            elif path in self._runs:
                 entries = self._runs[path].layers()
             else:  # nothing will be run, so that a stale list lets nothing pass untested
                 entries = self._listed(path)

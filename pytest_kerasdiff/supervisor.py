@@ -61,7 +61,7 @@ class Run:
         # Spinning threads of one framework starve the other: measured 1.26 times on ResNet50 with two cores.
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(self._sys_path)}
         if at_once > 1:
-            threads = str(max(1, cores() // at_once))
+            threads = str(max(1, child.cores() // at_once))
             environment |= {child.THREADS: threads, "TF_NUM_INTRAOP_THREADS": threads}
         for side in self.sides:
             log = self._logs[side] = (self.folder / f"{side}.log").open("wb")
@@ -169,11 +169,6 @@ class Run:
         ]
         tail = " | ".join(line.strip() for line in lines[-3:])
         return f"the {side} process ({name}) {how} without a result; its last words: {tail[-600:] or '(none)'}"
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def publish(report: dict[str, Any], folder: Path) -> None:

@@ -99,6 +99,10 @@ class ReferenceTrace:
         """Values of the InputLayers."""
         return tuple(v for layer in self.layers if layer.class_name == "InputLayer" for v in layer.outputs)
 
+    def weight_shapes(self, layer: Layer) -> list[tuple[int, ...]]:
+        """Shape of each weight of a layer, in Keras's order."""
+        return [self.weights[layer.weight_owner, name].shape for name in layer.weights]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Value:

@@ -129,7 +129,11 @@ def header(path: Path) -> dict[str, Any]:
         OSError, KeyError, ValueError: It is none.
     """
     with h5py.File(path, "r") as file:
-        found: dict[str, Any] = json.loads(bytes(file["header"][()]))
+        return _said(file)
+
+
+def _said(file: h5py.File) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bytes(file["header"][()]))
     return found
 
 
@@ -145,7 +149,7 @@ class _Weights(Mapping[tuple[str, str], Array]):
         self._group, self._model = group, model
         self._position = {(la, w): i for i, (la, w) in enumerate(header["weights"])}
         self._in_model: Mapping[str, str] = header.get("in_model", {})
-        self._datasets: Mapping[str, Array] | None = None
+        self._datasets: Mapping[str, Any] | None = None
         self._read: dict[tuple[str, str], Array] = {}
 
     def __getitem__(self, key: tuple[str, str]) -> Array:
@@ -161,7 +165,7 @@ class _Weights(Mapping[tuple[str, str], Array]):
         if self._datasets is None:
             assert self._model is not None
             self._datasets = modelfile.datasets(self._model)
-        return self._datasets[self._in_model[name]]
+        return np.asarray(self._datasets[self._in_model[name]][()])
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._position)
@@ -177,7 +181,8 @@ def read(path: Path, model: Path | None = None) -> ReferenceTrace:
         path: The file.
         model: The Keras file, which holds the weights of a recorded reference.
     """
-    file, said = h5py.File(path, "r"), header(path)
+    file = h5py.File(path, "r")
+    said = _said(file)
     layers = tuple(
         Layer(name, kind, config, tuple(inputs), tuple(outputs), tuple(weights))
         for name, kind, config, inputs, outputs, weights in said["layers"]

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ from tests import helpers
 from tests.helpers import ROOT
 
 
-def toy(folder: Path, code: str, name: str = "toy", **more: object) -> Command:
-    return Command(name, (sys.executable, "-S", "-c", code), folder, **more)  # type: ignore[arg-type]
+def toy(folder: Path, code: str, name: str = "toy", **more: Any) -> Command:
+    return Command(name, (sys.executable, "-S", "-c", code), folder, **more)
 
 
 def sample(wall_s: float) -> Sample:
@@ -153,10 +154,9 @@ def test_models_are_files_with_ports_that_run(build: str, tmp_path: Path) -> Non
 
 def test_a_first_run_uses_no_cache_where_there_is_one(tmp_path: Path) -> None:
     net = models.Model("net", tmp_path / "net.h5", "port:build")
-    for has_cache in (False, True):
-        made = bench.Bench(tmp_path, 1, models.Models(tmp_path), has_cache)
-        assert (bench.NO_CACHE in made.product("first net", net).arguments) is has_cache
-        assert bench.NO_CACHE not in made.product("cached net", net, cached=True).arguments
+    made = bench.Bench(tmp_path, 1, models.Models(tmp_path))
+    assert bench.NO_CACHE in made.product("first net", net).arguments
+    assert bench.NO_CACHE not in made.product("cached net", net, cached=True).arguments
 
 
 def run_program(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -204,7 +204,6 @@ def test_a_command_that_fails_ends_the_program_with_2_and_keeps_what_was_measure
     def failing(_: bench.Bench) -> list[Line]:
         raise CommandError("bad: ended with status 3: the reason")
 
-    monkeypatch.setattr(bench, "has_cache", lambda folder: False)
     monkeypatch.setattr(
         registry, "ROWS", (registry.Row("first", "", alone=measured), registry.Row("cached", "", alone=failing))
     )

@@ -23,7 +23,7 @@ def diagnosis(bench: Bench, name: str) -> list[Line]:
     lines = []
     for port, budget_s in PORTS.items():
         wrong = dataclasses.replace(model, torch=f"benchmarks.ports:{port}")
-        command = bench.product(f"diagnosis {port}", wrong, cached=bench.has_cache)
+        command = bench.product(f"diagnosis {port}", wrong, cached=True)
         command = dataclasses.replace(command, statuses=(1,))
         rounds = paired.take_turns([command], min(bench.repeats, _MOST_REPEATS), warm_up=False)
         reports = [json.loads(one[0].result) for one in rounds]

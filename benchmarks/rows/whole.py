@@ -29,8 +29,6 @@ def first(bench: Bench, name: str) -> list[Line]:
 
 def cached(bench: Bench, name: str) -> list[Line]:
     """Against a script that imports torch, loads the port and runs it once."""
-    if not bench.has_cache:
-        return [Line("cached", name, None, "", CACHED.get(name), "the installed plugin has no cache")]
     model = bench.models.get(name)
     height, width, channels = models.input_shape(model.file)
     commands = [
@@ -45,7 +43,7 @@ def workers(bench: Bench, name: str) -> list[Line]:
     """What ``-n 2`` adds to ``-n 0``, less what it adds to an empty run."""
     model = bench.models.get(name)
     lines = []
-    for label, is_cached in (("first", False), *([("cached", True)] if bench.has_cache else [])):
+    for label, is_cached in (("first", False), ("cached", True)):
         own = f"workers {label} {name}"
         commands = [bench.product(f"{own} {n}", model, "-n", str(n), cached=is_cached) for n in (2, 0)]
         commands += [bench.empty(f"{own} {n}", "-n", str(n)) for n in (2, 0)]

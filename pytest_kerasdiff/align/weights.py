@@ -106,8 +106,7 @@ class Claims:
             if whole is not None and whole in index:
                 keys |= index[whole]
                 continue
-            for piece in pieces(array):
-                mark = fingerprint(piece)
+            for mark in fingerprints_of_pieces(array):
                 if mark is not None:
                     keys |= index.get(mark, set())
         return keys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pytest_kerasdiff import child, supervisor
+from pytest_kerasdiff import child
 
 
 def work(job: child.Job) -> None:
@@ -18,7 +18,7 @@ def work(job: child.Job) -> None:
     from pytest_kerasdiff import engine
     from pytest_kerasdiff.candidate.loader import Port
 
-    torch.set_num_threads(int(os.environ.get(child.THREADS) or supervisor.cores()))
+    torch.set_num_threads(int(os.environ.get(child.THREADS) or child.cores()))
     engine.work(job, Port)
 
 

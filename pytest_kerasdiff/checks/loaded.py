@@ -50,14 +50,15 @@ def _unmatched(whole: Whole) -> Iterator[tuple[str, str]]:
     if not wrong:
         return
     users = layers_of(whole)
-    known = {mark for array in whole.reference.weights.values() for mark in by_content.fingerprints_of_pieces(array)}
+    weights = whole.reference.weights.values()
+    known = {mark for array in weights for mark in by_content.fingerprints_of_pieces(array)} - {None}
     for name, array in whole.candidate.parameters.items():
         if not users[name] or not users[name] <= wrong or array.dtype.kind != "f" or array.size < 2:
             continue
         mark = by_content.fingerprint(array)
         if mark is None and (is_second_bias(name, array) or not _constant_is_strange(whole, users[name], array)):
             continue
-        if mark is not None and any(m is not None and m in known for m in by_content.fingerprints_of_pieces(array)):
+        if mark is not None and any(m in known for m in by_content.fingerprints_of_pieces(array)):
             continue
         looks = initialiser(array, name)
         if looks:
@@ -138,12 +139,11 @@ def _shared(whole: Whole) -> Iterator[tuple[str, str]]:
 def _missing(whole: Whole) -> Iterator[tuple[str, str]]:
     """Weights of wrong layers that no parameter of the port holds, in any order."""
     wrong = list(_wrong(whole))
+    if not wrong:
+        return
     arrays = [*whole.candidate.parameters.values(), *(c.array for c in whole.candidate.constants.values())]
     marks = {
-        mark
-        for array in arrays
-        if wrong and array.dtype.kind == "f"
-        for mark in by_content.fingerprints_of_pieces(array)
+        mark for array in arrays if array.dtype.kind == "f" for mark in by_content.fingerprints_of_pieces(array)
     } - {None}
     for position in wrong:
         layer = whole.reference.layers[position]

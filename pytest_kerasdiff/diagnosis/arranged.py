@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pytest_kerasdiff.align import operations
 from pytest_kerasdiff.align.axes import AxesError
-from pytest_kerasdiff.change import Change, Edit, Here, Step
+from pytest_kerasdiff.change import Change, Edit, Here, Step, put_before
 from pytest_kerasdiff.diagnosis.case import Case, Way
 from pytest_kerasdiff.trace import Operation, Value
 
@@ -116,13 +116,12 @@ def before_consumers(case: Case, formula: str, arguments: Mapping[str, object]) 
     if back is None or not consumers:
         return None
     compute = Step(f"keras.{formula}", {"values": [Here()], "orders": [known[1]], **arguments})
-    edits: dict[int, Edit] = {}
-    for consumer in consumers:
-        steps = set(case.alignment.steps(consumer, case.reference.layers[consumer].outputs[0]))
-        for at, argument in case.takers(value):
-            if at in steps:
-                before = {**edits[at].before} if at in edits else {}
-                edits[at] = Edit(before={**before, argument: (compute, *taken(back))})
+    steps = {
+        step
+        for consumer in consumers
+        for step in case.alignment.steps(consumer, case.reference.layers[consumer].outputs[0])
+    }
+    edits = put_before([(at, argument) for at, argument in case.takers(value) if at in steps], [compute, *taken(back)])
     if not edits:
         return None
     partner = case.alignment.computed_with.get(consumers[0], consumers[0])

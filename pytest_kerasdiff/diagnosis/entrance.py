@@ -64,7 +64,7 @@ def find(reference: ReferenceTrace, judge: Judge, again: Again) -> Entrance | No
                 other = again(way.change)
             except (ReplayError, RunError):
                 continue
-            if other.verdicts[position].status == "pass" and _faults(other) < _faults(judge):
+            if other.verdicts[position].status == "pass" and other.faults < judge.faults:
                 other.verdicts = _merged(judge, other, position)
                 return Entrance(position, suspicion, judge, other)
     return None
@@ -80,10 +80,6 @@ def _of_axes(reference: ReferenceTrace, judge: Judge, faults: Sequence[int]) -> 
         yield from ((blamed, one) for one in scaling.layouts(case))
         if position in faults:
             yield from ((position, one) for one in scaling.exchanges(case))
-
-
-def _faults(judge: Judge) -> int:
-    return sum(verdict.status in ("fault", "unpaired") for verdict in judge.verdicts)
 
 
 def _as_it_stands(judge: Judge, position: int) -> LayerVerdict:

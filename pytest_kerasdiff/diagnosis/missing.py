@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_kerasdiff.align.kinds import IDENTITIES, activation_of
-from pytest_kerasdiff.change import Chain, Change, Edit
+from pytest_kerasdiff.change import Chain, Change, Edit, put_before
 from pytest_kerasdiff.diagnosis import pieces
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.pieces import Piece
@@ -65,11 +65,8 @@ def identity(case: Case, piece: Piece) -> str:
 def _ways(case: Case, chain: Chain, torch_value: int, producer: int | None) -> Iterator[Way]:
     """Behind the operation that gives the value; before those that take it, measured at the next layer."""
     behind = Change(edits={producer: Edit(after=chain)}) if producer is not None else None
-    before: dict[int, Edit] = {}
-    for place, name in takers(case, torch_value):
-        edit = before.get(place, Edit())
-        before[place] = Edit({**edit.before, name: chain})
-    in_front = Change(edits=before) if before else None
+    edits = put_before(takers(case, torch_value), chain)
+    in_front = Change(edits=edits) if edits else None
     used = _consumers(case, case.position)
     if behind is not None and all(_shows_nothing_else(case, consumer) for consumer in used):
         alone = not _is_shared(case) and _is_known_before(case, behind, producer or 0)

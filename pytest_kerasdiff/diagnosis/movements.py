@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_kerasdiff.align import operations
 from pytest_kerasdiff.align.kinds import inside
-from pytest_kerasdiff.change import Change, Edit, Here, Step
+from pytest_kerasdiff.change import Change, Edit, Here, Step, put_before
 from pytest_kerasdiff.diagnosis import missing
 from pytest_kerasdiff.diagnosis.arranged import Positions, in_keras, inverse, only, order, taken, whole_layer
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way, arguments_with
@@ -66,10 +66,7 @@ def lacking(case: Case) -> Iterator[Suspicion]:
         if stands is None or not np.array_equal(stands, positions.transpose(axes)):
             continue
         dims = [axes.index([0, *layer.config["dims"]][axis]) for axis in axes]
-        edits: dict[int, Edit] = {}
-        for at, argument in missing.takers(case, value):
-            before = edits[at].before if at in edits else {}
-            edits[at] = Edit(before={**before, argument: (Step("permute", {"self": Here(), "dims": dims}),)})
+        edits = put_before(missing.takers(case, value), [Step("permute", {"self": Here(), "dims": dims})])
         if edits:
             source = case.trace.operations[min(edits)].source
             text = f"Keras permutes by {tuple(layer.config['dims'])}, the port has no operation for it [{source}]"

@@ -53,8 +53,7 @@ def _exchanges(own: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
 
 def _form(reference: ReferenceTrace, position: int) -> tuple[str, list[tuple[int, ...]]]:
     layer = reference.layers[position]
-    shapes = [reference.weights[layer.weight_owner, name].shape for name in layer.weights]
-    return layer.class_name, shapes
+    return layer.class_name, reference.weight_shapes(layer)
 
 
 def _are_near(judge: Judge, first: int, second: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_kerasdiff import cache, child, manifest
+from pytest_kerasdiff.manifest import Manifest
 
 
 def work(job: child.Job) -> None:
@@ -16,17 +17,13 @@ def work(job: child.Job) -> None:
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     kept = cache.entry(job.cache, settings, stated)
     if kept is None:
-        from pytest_kerasdiff.reference import making
-
         made = job.folder / "made.h5"
-        _hand_over(job, made, making.make(job, stated, made))
+        _hand_over(job, made, _make(job, stated, made))
     else:
         with cache.locked(kept):
             layers = cache.use(kept)
             if layers is None:
-                from pytest_kerasdiff.reference import making
-
-                layers = making.make(job, stated, kept)
+                layers = _make(job, stated, kept)
                 cache.complete(kept, layers)
             _hand_over(job, kept, layers)
             cache.shrink(kept.parent)
@@ -34,6 +31,12 @@ def work(job: child.Job) -> None:
         from pytest_kerasdiff import recorded
 
         recorded.write(job.folder / child.REFERENCE_TRACE, settings.record, settings, stated)
+
+
+def _make(job: child.Job, stated: Manifest, target: Path) -> list[list[Any]]:
+    from pytest_kerasdiff.reference import making
+
+    return making.make(job, stated, target)
 
 
 def _hand_over(job: child.Job, made: Path, layers: list[list[Any]]) -> None:

@@ -38,7 +38,7 @@ def make(job: child.Job, stated: Manifest, target: Path) -> list[list[Any]]:
     file = modelfile.read(job.settings.keras_model)
     phases = Phases(job.folder, "reference")
     try:
-        _trace(job, job.settings, file, stated, target, phases, [])
+        return _trace(job, job.settings, file, stated, target, phases, [])
     except loader.CannotRunError as error:
         if job.settings.precision == "float32":
             raise
@@ -46,10 +46,9 @@ def make(job: child.Job, stated: Manifest, target: Path) -> list[list[Any]]:
         lower = dataclasses.replace(job.settings, precision="float32")
         note = f"Keras cannot run this model in float64, so both sides are judged by the float32 rule: {error.reason}"
         try:
-            _trace(job, lower, file, stated, target, phases, [note])
+            return _trace(job, lower, file, stated, target, phases, [note])
         except loader.CannotRunError:
             raise error from None
-    return tracefile.entries(target)
 
 
 def _trace(
@@ -60,7 +59,7 @@ def _trace(
     target: Path,
     phases: Phases,
     notes: list[str],
-) -> None:
+) -> list[list[Any]]:
     from pytest_kerasdiff.reference import recorder
 
     phases.begin("load", "Keras: loading the model")
@@ -126,6 +125,7 @@ def _trace(
         phases.timing(),
         phases.memory(),
     )
+    return [[layer.name, layer.class_name, layer.config] for layer in recording.layers]
 
 
 def _alone(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_kerasdiff.change import Change, Edit, Here, Step, Taken, removed
+from pytest_kerasdiff.change import Change, Edit, Here, Step, Taken, put_before, removed
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.selftest.seed import Seed, edited, is_simple, named, of_kind
 from pytest_kerasdiff.trace import Operation, Value
@@ -198,21 +198,29 @@ def inputs(case: Case) -> Iterator[Seed]:
     if case.reference.values[case.layer.outputs[0]].dtype.kind != "f" or not takers:
         return
 
-    def before(*chain: Step) -> Change:
-        edits: dict[int, Edit] = {}
-        for at, argument in takers:
-            own = edits.get(at, Edit())
-            edits[at] = Edit(before={**own.before, argument: chain})
-        return Change(edits=edits)
-
     divide = Step("div", {"self": Here(), "other": 255.0})
-    yield Seed("input-scale", "the input divided by 255", before(divide), ("rescaling", "extra-layer"))
+    yield Seed(
+        "input-scale",
+        "the input divided by 255",
+        Change(edits=put_before(takers, [divide])),
+        ("rescaling", "extra-layer"),
+    )
     first = case.trace.operations[takers[0][0]]
     channels_first = len(shape) == 4 and first.op not in ("permute", "transpose", "movedim")
     at = 1 if channels_first else -1
     if len(shape) == 4 and shape[at] > 1:
         reverse = Step("flip", {"self": Here(), "dims": [at]})
-        yield Seed("input-channels", "the channels in reverse order", before(reverse), ("conv-kernel-layout",))
+        yield Seed(
+            "input-channels",
+            "the channels in reverse order",
+            Change(edits=put_before(takers, [reverse])),
+            ("conv-kernel-layout",),
+        )
         rows, columns = (2, 3) if channels_first else (1, 2)
         turn = Step("transpose", {"self": Here(), "dim0": rows, "dim1": columns})
-        yield Seed("input-layout", "rows and columns exchanged", before(turn), ("permute", "conv-kernel-layout"))
+        yield Seed(
+            "input-layout",
+            "rows and columns exchanged",
+            Change(edits=put_before(takers, [turn])),
+            ("permute", "conv-kernel-layout"),
+        )

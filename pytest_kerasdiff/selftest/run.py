@@ -163,19 +163,17 @@ def run(
 
 def _not_seeded(made: Collection[str], came_to: Collection[str], is_cut: bool) -> dict[str, str]:
     """Why the other ids of the catalogue are not among the faults that were seeded."""
-    return {
-        one: "a matter of the whole model, which its checks watch"
-        if one in _OF_THE_MODEL
-        else "of a kind that the self-test does not make"
-        if one in _UNMADE
-        else "because the port does not run with it"
-        if one in came_to
-        else "for want of time or of a layer that can have it"
-        if is_cut
-        else "because it found no layer for it"
-        for one in registry.IDS
-        if one not in made
-    }
+
+    def why(one: str) -> str:
+        if one in _OF_THE_MODEL:
+            return "a matter of the whole model, which its checks watch"
+        if one in _UNMADE:
+            return "of a kind that the self-test does not make"
+        if one in came_to:
+            return "because the port does not run with it"
+        return "for want of time or of a layer that can have it" if is_cut else "because it found no layer for it"
+
+    return {one: why(one) for one in registry.IDS if one not in made}
 
 
 def seeds(reference: ReferenceTrace, judge: Judge) -> Iterator[Part]:
