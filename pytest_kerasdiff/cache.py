@@ -1,7 +1,8 @@
 """Reference traces that are kept between runs, so that Keras need not run again on what it has run on.
 
-An entry is a trace file under the name of all that it depends on, and beside it a small file that tells its size and
-its layers. Both are written aside and renamed, the small one last: where it fits, the entry is complete. One process
+An entry is a trace file under the name of all that it depends on, and beside it that of further runs, and a small file
+that tells the size and the layers. All are written aside and renamed, the small one last: where it fits, the entry is
+complete. One process
 at a time makes an entry; the others wait for its lock, which the system gives back where its holder dies.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import fingerprint
+from pytest_kerasdiff import child, fingerprint
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -74,7 +75,7 @@ def use(path: Path) -> list[list[Any]] | None:
     """The layers of an entry, which from now on is the one used last; None where it is not there, or not complete."""
     try:
         said = json.loads(_beside(path).read_text("utf-8"))
-        if path.stat().st_size != said["bytes"]:
+        if path.stat().st_size != said["bytes"] or not child.further_of(path).exists():
             return None
         os.utime(path)
         return list(said["layers"])
@@ -100,12 +101,15 @@ def shrink(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
             if path.suffix == ".h5" or path.name.startswith("."):
-                entries.append((path.stat().st_mtime, path.stat().st_size, path))
+                further = child.further_of(path)
+                size = path.stat().st_size + (further.stat().st_size if further.exists() else 0)
+                entries.append((path.stat().st_mtime, size, path))
     for used, size, path in sorted(entries, reverse=True):
         if path.name == ".gitignore":
             continue
         total += size
         if (total > limit_bytes or path.name.startswith(".")) and now - used > _IN_USE_S:
             _beside(path).unlink(missing_ok=True)
+            child.further_of(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             total -= size

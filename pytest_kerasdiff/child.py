@@ -76,6 +76,11 @@ class Job:
         )
 
 
+def further_of(trace: Path) -> Path:
+    """The file of further runs beside a trace, or beside the one that it links to; it is there later."""
+    return trace.resolve().with_suffix(".further")
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

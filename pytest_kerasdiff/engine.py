@@ -47,8 +47,8 @@ class Port(Protocol):
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Recorded:
         """Run it once on these inputs."""
 
-    def observe(self, arrays: Sequence[Array]) -> PortFacts:
-        """Run it a few times more as it was delivered; after ``record``."""
+    def observe(self, arrays: Sequence[Array], recorded: Sequence[Array]) -> PortFacts:
+        """Run it a few times more, also as it was delivered; ``recorded`` is what ``record`` saw it give for these."""
 
     def in_float32(self) -> AbstractContextManager[None]:
         """Let the user's code run as it is deployed: torch's default dtype is float32."""
@@ -107,7 +107,8 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     phases.begin("observe")
     # While Keras still computes; of two layouts that only the values tell apart, the expected one will do.
     given = [layout.apply(array) for layout, array in zip(fed[0].layouts, arrays, strict=True)]
-    facts = port.observe(given)
+    first = fed[0].candidate
+    facts = port.observe(given, [first.recorded[v] for v in first.trace.outputs if v is not None])
     prepared = _prepared(port, stated, names, arrays, given, settings.seed)
     phases.begin("wait_for_reference")
     reference = reference or _wait(job.folder)
@@ -121,7 +122,12 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     if surplus > 0:
         judge.notes.append(f"the torch model gives {surplus} more outputs than the Keras model: the first are compared")
     fixed_batch = any(i.shape[0] is not None for i in inputs) and file.config is not None
-    whole = gather.whole(reference, judge, facts, stated, settings.tol, fixed_batch, prepared)
+    phases.begin("wait_for_further_runs")
+    further = tracefile.read_further(
+        settings.reference or _awaited(child.further_of(job.folder / child.REFERENCE_TRACE))
+    )
+    phases.begin("checks", "checking the model")
+    whole = gather.whole(reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared)
     wrong_input = entrance.find(reference, judge, again)
     seen = judge if wrong_input is None else wrong_input.undone
     results = registry.run(reference, seen.candidate, seen.alignment, seen.verdicts, whole, switches)
@@ -140,6 +146,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         file,
         stated,
         reference,
+        further,
         seen,
         seen.verdicts,
         results,
@@ -276,8 +283,11 @@ def _best(
 
 
 def _wait(folder: Path) -> ReferenceTrace:
-    """Wait for the reference trace; the parent ends this process if the reference process dies."""
-    path = folder / child.REFERENCE_TRACE
+    return tracefile.read(_awaited(folder / child.REFERENCE_TRACE))
+
+
+def _awaited(path: Path) -> Path:
+    """Wait for a file of the reference process; the parent ends this one if that dies."""
     while not path.exists():
         time.sleep(0.02)
-    return tracefile.read(path)
+    return path

@@ -29,8 +29,8 @@ class PortFacts:
         ran_in: Precision of the runs below: float32 where the port's own code cannot be run again in float64.
         first: Outputs of a run in it; empty where that is the recorded one.
         again: Outputs of another run on the same inputs.
-        alone: Outputs of the first and of the last sample, each in a batch of its own, and of a batch of one more.
-        alone_error: Why another batch gives none.
+        others: Outputs for ``probes.other_batches``.
+        others_error: Why another batch gives none.
         takes_other_batches: False for an archive, whose batch size may be a part of it.
         momentum: Momentum of each BatchNorm module, by path.
         dropout: Rate of each dropout module, by path.
@@ -52,8 +52,8 @@ class PortFacts:
     ran_in: str = "float64"
     first: Sequence[Array] = ()
     again: Sequence[Array] = ()
-    alone: Sequence[Sequence[Array]] = ()
-    alone_error: str = ""
+    others: Sequence[Sequence[Array]] = ()
+    others_error: str = ""
     takes_other_batches: bool = True
     momentum: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)

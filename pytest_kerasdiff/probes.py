@@ -97,6 +97,17 @@ def sizes(spec: InputSpec, rule: InputRule, batch: int) -> tuple[int, ...]:
     return (spec.shape[0] or batch, *stated)
 
 
+def other_batches(arrays: Sequence[npt.NDArray[np.generic]]) -> list[list[npt.NDArray[np.generic]]]:
+    """The last sample in a batch of its own, and all of them with the first one once more.
+
+    Nothing where there are no two samples, or an input has another number of them.
+    """
+    batch = len(arrays[0])
+    if batch < 2 or any(len(a) != batch for a in arrays):
+        return []
+    return [[a[-1:] for a in arrays], [np.concatenate([a, a[:1]]) for a in arrays]]
+
+
 def load(path: Path, specs: Sequence[InputSpec]) -> list[npt.NDArray[np.generic]]:
     """Read real probe inputs: one array (`.npy`), or one for each input by name or in order (`.npz`).
 

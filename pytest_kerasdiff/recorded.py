@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_kerasdiff import derived, fingerprint, modelfile, tracefile
+from pytest_kerasdiff import child, derived, fingerprint, modelfile, tracefile
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -60,17 +60,15 @@ def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> No
         for number in reference.step_masks:
             writer.add_mask(number, reference.step_masks[number])
         in_model = _in_model(reference, settings.keras_model)
+        for position, ((layer, name), array) in enumerate(reference.weights.items()):
+            writer.add_weight(layer, name, None if position in in_model else array)
+        writer.add_further(dataclasses.replace(tracefile.read_further(child.further_of(trace)), run="", memory={}))
         writer.close(
             reference.layers,
             reference.outputs,
-            {key: None if i in in_model else array for i, (key, array) in enumerate(reference.weights.items())},
             reference.environment,
             reference.notes,
             reference.curves,
-            reference.deployed,
-            reference.alone,
-            reference.preprocessed,
-            timing=reference.timing,
             more={
                 "made_from": fingerprint.made_from(settings, stated),
                 "derived": {str(number): reference.shapes[number] for number in sorted(left_out)},

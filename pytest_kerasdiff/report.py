@@ -21,7 +21,7 @@ from pytest_kerasdiff.modelfile import ModelFile
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.phases import Phases, with_side
 from pytest_kerasdiff.selftest.run import SelfTest
-from pytest_kerasdiff.trace import ReferenceTrace
+from pytest_kerasdiff.trace import FurtherRuns, ReferenceTrace
 from pytest_kerasdiff.verdict import Error
 
 SCHEMA = 1
@@ -34,6 +34,7 @@ def build(
     file: ModelFile,
     stated: Manifest,
     reference: ReferenceTrace,
+    further: FurtherRuns,
     judge: Judge,
     verdicts: Sequence[LayerVerdict],
     checks: Sequence[CheckResult],
@@ -55,7 +56,7 @@ def build(
     ]
     checked = [dataclasses.asdict(c) for c in checks]
     trace = judge.candidate.trace
-    made = reference.run == run
+    made = further.run == run
     return {
         "schema": SCHEMA,
         "verdict": tally.verdict(layers, checked),
@@ -90,8 +91,8 @@ def build(
             "source": "recorded" if settings.reference else "made" if made else "cached",
             "path": str(settings.reference) if settings.reference else None,
         },
-        "timing": {**(with_side("reference", reference.timing) if made else {}), **phases.timing()},
-        "memory": {**(with_side("reference", reference.memory) if made else {}), **phases.memory()},
+        "timing": {**(with_side("reference", further.timing) if made else {}), **phases.timing()},
+        "memory": {**(with_side("reference", further.memory) if made else {}), **phases.memory()},
     }
 
 

@@ -79,7 +79,7 @@ class Run:
         return (
             bool(self._children)
             and not (self.folder / child.REPORT).exists()
-            and all(p.poll() is None or self._expected(side) for side, p in self._children.items())
+            and all(p.poll() is None or self._has_ended(side) for side, p in self._children.items())
         )
 
     @property
@@ -136,7 +136,7 @@ class Run:
                 return json.loads(path.read_text("utf-8")) if is_json else None
             for side in sides:
                 status = self._children[side].poll()
-                if status is not None and not (status == 0 and self._expected(side)):
+                if status is not None and not self._has_ended(side):
                     raise RunError(self._last_words(side, status))
             watch()
             time.sleep(_POLL_S)
@@ -154,9 +154,10 @@ class Run:
             log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _expected(self, side: str) -> bool:
+    def _has_ended(self, side: str) -> bool:
+        """Whether a process has ended as it should, with its result."""
         result = child.REFERENCE_TRACE if side == "reference" else child.REPORT
-        return (self.folder / result).exists()
+        return self._children[side].poll() == 0 and (self.folder / result).exists()
 
     def _last_words(self, side: str, status: int) -> str:
         error = child.error_file(self.folder, side)

@@ -67,14 +67,6 @@ class ReferenceTrace:
         environment: Versions and platform that made the trace.
         notes: What a reader of the report must know, such as a changed dtype policy.
         curves: What the activation function of a layer makes of ``CURVE_AT``, by the layer's report name.
-        deployed: The model's outputs in float32, as it is deployed.
-        alone: The model's outputs for the first and for the last probe input, each in a batch of its own, and for all
-            of them with the first one once more; empty where the model takes batches of one size only.
-        preprocessed: What the user's Keras-side preprocessing makes of the raw samples, (samples, …); None where the
-            manifest names none.
-        run: Name of the run that made the trace.
-        timing: Seconds of each phase of making it.
-        memory: Peak memory of the process by the end of each phase, in bytes.
     """
 
     layers: tuple[Layer, ...]
@@ -87,12 +79,6 @@ class ReferenceTrace:
     masks: frozenset[int] = frozenset()
     step_masks: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     curves: Mapping[str, Array] = dataclasses.field(default_factory=dict)
-    deployed: Sequence[Array] = ()
-    alone: Sequence[Sequence[Array]] = ()
-    preprocessed: npt.NDArray[np.float64] | None = None
-    run: str = ""
-    timing: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    memory: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -102,6 +88,28 @@ class ReferenceTrace:
     def weight_shapes(self, layer: Layer) -> list[tuple[int, ...]]:
         """Shape of each weight of a layer, in Keras's order."""
         return [self.weights[layer.weight_owner, name].shape for name in layer.weights]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FurtherRuns:
+    """What Keras gave when it was run otherwise than the trace says; nobody waits for it to compare the layers.
+
+    Attributes:
+        deployed: The model's outputs in float32, as it is deployed.
+        others: The model's outputs for ``probes.other_batches``; empty where it takes batches of one size only.
+        preprocessed: What the user's Keras-side preprocessing makes of the raw samples, (samples, …); None where the
+            manifest names none.
+        run: Name of the run that made all this, and the trace.
+        timing: Seconds of each phase of making it.
+        memory: Peak memory of the process by the end of each phase, in bytes.
+    """
+
+    deployed: Sequence[Array] = ()
+    others: Sequence[Sequence[Array]] = ()
+    preprocessed: npt.NDArray[np.float64] | None = None
+    run: str = ""
+    timing: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    memory: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,13 +1,17 @@
 """The reference trace as a file: plain HDF5, written aside and renamed when complete.
 
 Layout: dataset ``header`` (JSON: layers, outputs, environment, notes), datasets ``values/<number>``,
-``masks/<number>``, ``weights/<position in the header>``, ``curves/<position in the header>``, ``deployed/<output>``,
-``alone/<sample>/<output>`` and, where the manifest names a function, ``preprocessed``. What is kept for one run, or in
-the cache, is not compressed: activations hardly are.
+``masks/<number>``, ``weights/<position in the header>`` and ``curves/<position in the header>``. What is kept for one
+run, or in the cache, is not compressed: activations hardly are.
 
-A recorded reference (``recorded.py``) has the same form, compressed, and lacks what can be had otherwise: values that
-``derived.py`` computes, whose shapes are ``header["derived"]``, and weights that the model file holds, whose datasets
-there are named by ``header["in_model"]``. What it was made from is ``header["made_from"]``.
+Beside it a file tells what Keras gave in further runs, which end later: group ``further`` with datasets ``header``
+(JSON: time and memory), ``deployed/<output>``, ``others/<batch>/<output>`` and, where the manifest names a function,
+``preprocessed``.
+
+A recorded reference (``recorded.py``) has the same form, compressed, with the group ``further`` in it. It lacks what
+can be had otherwise: values that ``derived.py`` computes, whose shapes are ``header["derived"]``, and weights that the
+model file holds, whose datasets there are named by ``header["in_model"]``. What it was made from is
+``header["made_from"]``.
 """
 
 from __future__ import annotations
@@ -22,9 +26,9 @@ import h5py
 import numpy as np
 
 from pytest_kerasdiff import derived, modelfile
-from pytest_kerasdiff.trace import Array, Layer, ReferenceTrace
+from pytest_kerasdiff.trace import Array, FurtherRuns, Layer, ReferenceTrace
 
-FORMAT = 4
+FORMAT = 5
 
 
 class TraceWriter:
@@ -37,6 +41,8 @@ class TraceWriter:
         self._file = h5py.File(self._temporary, "w", libver="latest")
         self._values = self._file.create_group("values")
         self._masks = self._file.create_group("masks")
+        self._weights = self._file.create_group("weights")
+        self._names: list[tuple[str, str]] = []
 
     def add_value(self, number: int, array: Array) -> None:
         """Write one value."""
@@ -46,9 +52,19 @@ class TraceWriter:
         """Write the mask of one value."""
         self._add(self._masks, str(number), array)
 
+    def add_weight(self, layer: str, name: str, array: Array | None) -> None:
+        """Write one weight, or only that there is one, where the model file holds it."""
+        if array is not None:
+            self._add(self._weights, str(len(self._names)), array)
+        self._names.append((layer, name))
+
     def _add(self, group: h5py.Group, name: str, array: Array) -> None:
         packing = {"compression": "gzip", "shuffle": True, "fletcher32": True} if self._packed and array.size else {}
         group.create_dataset(name, data=array, **(packing if np.ndim(array) else {}))
+
+    def add_further(self, further: FurtherRuns) -> None:
+        """Write what a recorded reference has in the same file."""
+        _write_further(self._file, further)
 
     def discard(self) -> None:
         """Give the file up and leave nothing behind."""
@@ -59,16 +75,9 @@ class TraceWriter:
         self,
         layers: Sequence[Layer],
         outputs: Sequence[int],
-        weights: Mapping[tuple[str, str], Array | None],
         environment: Mapping[str, str],
         notes: Sequence[str],
         curves: Mapping[str, Array],
-        deployed: Sequence[Array] = (),
-        alone: Sequence[Sequence[Array]] = (),
-        preprocessed: Array | None = None,
-        run: str = "",
-        timing: Mapping[str, float] | None = None,
-        memory: Mapping[str, int] | None = None,
         more: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the rest and put the file in place; ``more`` is what the header of a recorded reference has."""
@@ -76,33 +85,60 @@ class TraceWriter:
             "format": FORMAT,
             "layers": [[la.name, la.class_name, la.config, la.inputs, la.outputs, la.weights] for la in layers],
             "outputs": list(outputs),
-            "weights": list(weights),
+            "weights": self._names,
             "environment": dict(environment),
             "notes": list(notes),
             "curves": list(curves),
-            "run": run,
-            "timing": dict(timing or {}),
-            "memory": dict(memory or {}),
             **(more or {}),
         }
-        # An attribute is limited to 64 KiB in the file's object header; a dataset is not.
-        self._file.create_dataset("header", data=np.frombuffer(json.dumps(header).encode(), np.uint8))
-        samples = {f"alone/{sample}": outputs for sample, outputs in enumerate(alone)}
-        lists: Mapping[str, Sequence[Array | None]] = {
-            "weights": [*weights.values()],
-            "curves": [*curves.values()],
-            "deployed": deployed,
-            **samples,
-        }
-        for name, arrays in lists.items():
-            group = self._file.create_group(name)
-            for position, array in enumerate(arrays):
-                if array is not None:
-                    self._add(group, str(position), array)
-        if preprocessed is not None:
-            self._file.create_dataset("preprocessed", data=preprocessed)
+        _write_json(self._file, "header", header)
+        for position, array in enumerate(curves.values()):
+            self._add(self._file.require_group("curves"), str(position), array)
         self._file.close()
         os.replace(self._temporary, self._path)
+
+
+def write_further(path: Path, further: FurtherRuns) -> None:
+    """Write what Keras gave beside the trace into a file of its own, complete or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with h5py.File(temporary, "w", libver="latest") as file:
+        _write_further(file, further)
+    os.replace(temporary, path)
+
+
+def _write_further(file: h5py.File, further: FurtherRuns) -> None:
+    group = file.create_group("further")
+    lists = {"deployed": further.deployed, **{f"others/{i}": outputs for i, outputs in enumerate(further.others)}}
+    for name, arrays in lists.items():
+        own = group.create_group(name)
+        for position, array in enumerate(arrays):
+            own.create_dataset(str(position), data=array)
+    if further.preprocessed is not None:
+        group.create_dataset("preprocessed", data=further.preprocessed)
+    said = {"run": further.run, "timing": dict(further.timing), "memory": dict(further.memory)}
+    _write_json(group, "header", said)
+
+
+def read_further(path: Path) -> FurtherRuns:
+    """What Keras gave beside the trace: of a file of its own, or of a recorded reference."""
+    with h5py.File(path, "r") as file:
+        group = file["further"]
+        return FurtherRuns(
+            _list(group["deployed"]),
+            [_list(group["others"][batch]) for batch in sorted(group.get("others", ()), key=int)],
+            np.asarray(group["preprocessed"][()], np.float64) if "preprocessed" in group else None,
+            **_read_json(group, "header"),
+        )
+
+
+def _write_json(group: h5py.Group, name: str, said: Mapping[str, Any]) -> None:
+    # An attribute is limited to 64 KiB in the file's object header; a dataset is not.
+    group.create_dataset(name, data=np.frombuffer(json.dumps(said).encode(), np.uint8))
+
+
+def _read_json(group: h5py.Group, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bytes(group[name][()]))
+    return found
 
 
 class _Stored(Mapping[Any, Array]):
@@ -129,12 +165,7 @@ def header(path: Path) -> dict[str, Any]:
         OSError, KeyError, ValueError: It is none.
     """
     with h5py.File(path, "r") as file:
-        return _said(file)
-
-
-def _said(file: h5py.File) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bytes(file["header"][()]))
-    return found
+        return _read_json(file, "header")
 
 
 def entries(path: Path) -> list[list[Any]]:
@@ -182,7 +213,7 @@ def read(path: Path, model: Path | None = None) -> ReferenceTrace:
         model: The Keras file, which holds the weights of a recorded reference.
     """
     file = h5py.File(path, "r")
-    said = _said(file)
+    said = _read_json(file, "header")
     layers = tuple(
         Layer(name, kind, config, tuple(inputs), tuple(outputs), tuple(weights))
         for name, kind, config, inputs, outputs, weights in said["layers"]
@@ -202,13 +233,7 @@ def read(path: Path, model: Path | None = None) -> ReferenceTrace:
         tuple(said["notes"]),
         frozenset(int(name) for name in values if values[name].dtype.kind == "b"),
         _Stored(file["masks"], {int(name): name for name in file["masks"]}),
-        _Stored(file["curves"], {name: str(i) for i, name in enumerate(said["curves"])}),
-        _list(file["deployed"]),
-        [_list(file["alone"][sample]) for sample in sorted(file.get("alone", ()), key=int)],
-        np.asarray(file["preprocessed"][()], np.float64) if "preprocessed" in file else None,
-        said["run"],
-        said["timing"],
-        said["memory"],
+        _Stored(file.get("curves", file), {name: str(i) for i, name in enumerate(said["curves"])}),
     )
 
 

@@ -282,7 +282,9 @@ def compare(keras_model: Path, torch: str, folder: Path) -> Compared:
     try:
         report = run.wait()
         reference = folder / child.REFERENCE_TRACE
-        shutil.copy(run.folder / child.REFERENCE_TRACE, reference)
+        made = run.folder / child.REFERENCE_TRACE
+        shutil.copy(made, reference)
+        shutil.copy(child.further_of(made), child.further_of(reference))
     finally:
         run.close()
     return Compared(keras_model, report, reference)

@@ -175,6 +175,8 @@ def test_what_was_used_longest_ago_leaves_first(tmp_path: Path) -> None:
     cache.shrink(tmp_path, limit_bytes=250)
     assert {p.stem for p in tmp_path.glob("*.h5")} == {"new", "middle"}
     cache.complete(tmp_path / "middle.h5", [["a", "Dense", {}]])
+    assert cache.use(tmp_path / "middle.h5") is None, "what Keras gave in further runs is missing"
+    (tmp_path / "middle.further").touch()
     assert cache.use(tmp_path / "middle.h5") == [["a", "Dense", {}]]
     assert cache.use(tmp_path / "old.h5") is None
     cache.shrink(tmp_path, limit_bytes=150)

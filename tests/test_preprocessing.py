@@ -656,11 +656,11 @@ def test_pytest_fails_the_test_alone(folder: Path, right: helpers.Report) -> Non
 
 def test_a_trace_keeps_what_was_preprocessed(tmp_path: Path) -> None:
     from pytest_kerasdiff import tracefile
+    from pytest_kerasdiff.trace import FurtherRuns
 
     for name, kept in (("with", IMAGES), ("without", None)):
-        writer = tracefile.TraceWriter(tmp_path / name)
-        writer.close([], [], {}, {}, [], {}, preprocessed=kept)
-        found = tracefile.read(tmp_path / name).preprocessed
+        tracefile.write_further(tmp_path / name, FurtherRuns(preprocessed=kept))
+        found = tracefile.read_further(tmp_path / name).preprocessed
         assert np.array_equal(found, IMAGES) if kept is not None and found is not None else found is kept
 
 

@@ -12,11 +12,11 @@ import h5py
 import numpy as np
 import pytest
 
-from pytest_kerasdiff import derived, modelfile, recorded, tracefile
+from pytest_kerasdiff import child, derived, modelfile, recorded, tracefile
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import InputRule, Manifest
 from pytest_kerasdiff.options import Settings
-from pytest_kerasdiff.trace import Layer
+from pytest_kerasdiff.trace import FurtherRuns, Layer
 from tests import helpers
 from tests.helpers import DATA, ROOT
 
@@ -277,7 +277,8 @@ def test_few_values_are_computed_one_from_the_other(tmp_path: Path) -> None:
     writer = tracefile.TraceWriter(tmp_path / "trace.h5")
     for number in range(21):
         writer.add_value(number, RANDOM)
-    writer.close(layers, [20], {}, {}, [], {})
+    writer.close(layers, [20], {}, [], {})
+    tracefile.write_further(child.further_of(tmp_path / "trace.h5"), FurtherRuns())
     helpers.write_tiny(tmp_path / "net.h5")
     recorded.write(tmp_path / "trace.h5", tmp_path / "ref.h5", Settings(tmp_path / "net.h5"), Manifest())
     trace, _ = recorded.read(tmp_path / "ref.h5", Settings(tmp_path / "net.h5"), Manifest())

@@ -77,23 +77,23 @@ class TestEvalMode:
 
     def test_a_sample_alone(self) -> None:
         right = [(0, X[:1], X[:1], X[:1])]
-        assert eval_mode.check(whole(alone=right)).cause == ""
+        assert eval_mode.check(whole(others=right)).cause == ""
         wrong = [(0, X[:1] * 1.1, X[:1], X[:1])]
-        assert eval_mode.check(whole(alone=wrong)).cause == "batch-dependent"
+        assert eval_mode.check(whole(others=wrong)).cause == "batch-dependent"
         as_keras_does = [(0, X[:1] * 1.1, X[:1], X[:1] * 1.1)]
-        assert eval_mode.check(whole(alone=as_keras_does)).cause == ""
+        assert eval_mode.check(whole(others=as_keras_does)).cause == ""
 
     def test_a_group_normalisation_written_as_one_of_the_batch(self) -> None:
         port = ToyCandidate(X)
         port.returns(port.op("norm", "batch_norm", lambda x: np.maximum(x, 0), Value(0), training=True))
         alone = [(0, X[:1], X[:1], X[:1])]
-        assert eval_mode.check(whole(candidate=port.trace, alone=alone)).cause == ""
+        assert eval_mode.check(whole(candidate=port.trace, others=alone)).cause == ""
         assert eval_mode.check(whole(candidate=port.trace)).cause == "train-mode"  # nothing proves it
         at_fault = [LayerVerdict(isolated=failed("shape"))]
-        assert eval_mode.check(whole(candidate=port.trace, alone=alone, verdicts=at_fault)).cause == "train-mode"
+        assert eval_mode.check(whole(candidate=port.trace, others=alone, verdicts=at_fault)).cause == "train-mode"
 
     def test_a_batch_of_one_size(self) -> None:
-        facts = PortFacts(again=[X], alone_error="RuntimeError: shape")
+        facts = PortFacts(again=[X], others_error="RuntimeError: shape")
         assert eval_mode.check(whole(facts)).cause == "batch-dependent"
         assert eval_mode.check(whole(facts, fixed_batch=True)).cause == ""  # so has Keras
         assert eval_mode.check(whole(dataclasses.replace(facts, takes_other_batches=False))).cause == ""  # an archive

@@ -28,9 +28,9 @@ def main() -> None:
     names = [one.name for one in inputs]
     arrays = probes.draw(inputs, Manifest().rules(names), batch, settings.seed)
     writer = TraceWriter(folder / "recorded.h5")
-    recording = recorder.Recorder(model, keras, writer, tensorflow)
+    recording = recorder.Recorder(model, keras, tensorflow)
     started = time.perf_counter()
-    recording.record(names, arrays)
+    recording.record(names, arrays, writer)
     pass_s = time.perf_counter() - started
     writer.discard()
     print(json.dumps({"pass_s": pass_s, "layers": len(recording.layers) - len(inputs)}))

@@ -75,17 +75,18 @@ class Port:
         assert first is not None
         raise first
 
-    def observe(self, arrays: Sequence[Array]) -> PortFacts:
-        """Run the recorded model a few times more, as it was delivered, and note what is seen.
+    def observe(self, arrays: Sequence[Array], recorded: Sequence[Array]) -> PortFacts:
+        """Run the recorded model a few times more, also as it was delivered, and note what is seen.
 
         Args:
             arrays: Probe inputs as ``record`` took them.
+            recorded: What it gave for them then.
         """
         others = not isinstance(self.model, torch.jit.ScriptModule | torch.fx.GraphModule)
         try:
             return observer.observe(
                 self.model, self._call, arrays, self._delivered, self._precision_settings, self._switches,
-                torch.get_default_dtype(), others,
+                torch.get_default_dtype(), others, recorded,
             )  # fmt: skip
         except Exception as error:  # the checks that need it fail, and say why
             reason = (str(error).strip().splitlines() or [""])[0]

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pytest_kerasdiff import probes
 from pytest_kerasdiff.candidate import recorder, source
 from pytest_kerasdiff.candidate.program import array_of
 from pytest_kerasdiff.facts import PortFacts
@@ -31,6 +33,8 @@ _MODE_MATTERS = (
 )
 """Modules of torch that do something else in training mode; a convolution or a ReLU does the same."""
 _REDUCED = (torch.float16, torch.bfloat16)
+_SAME = 1e-12
+"""Difference, relative to an output's scale, below which a larger batch has given the same: rounding in float64."""
 
 
 def settings_of_precision() -> dict[str, str]:
@@ -129,6 +133,7 @@ def observe(
     switches: Switches,
     precision: torch.dtype,
     takes_other_batches: bool,
+    recorded: Sequence[Array],
 ) -> PortFacts:
     """Run a port that was recorded before a few times more, and note what is seen.
 
@@ -141,6 +146,7 @@ def observe(
         switches: What the recorder has turned off since.
         precision: dtype of the comparison.
         takes_other_batches: See ``PortFacts``.
+        recorded: What the model gave while it was recorded.
     """
     device = next(iter(tensors_of(model).values()), torch.empty(0)).device
     found: dict[str, Any] = {
@@ -165,15 +171,15 @@ def observe(
         torch.set_default_dtype(precision)
     try:
         with recorder.autocast_refused(precision, device.type):
-            again = _again_and_alone(call, arrays, device, precision)
+            again = _again(call, arrays, device, precision, recorded)
         if any(array.dtype == np.float32 for array in again["again"]) and precision is torch.float64:
             raise TypeError("the port gives float32")
         found |= again
     except Exception:  # its own code makes float32 of what the recorder had kept in float64
         convert(model, delivered)
         torch.set_default_dtype(torch.float32)
-        found |= {"first": _run(call, arrays, device, torch.float32), "ran_in": "float32"}
-        found |= _again_and_alone(call, arrays, device, torch.float32)
+        first = _run(call, arrays, device, torch.float32)
+        found |= {"first": first, "ran_in": "float32", **_again(call, arrays, device, torch.float32, first)}
     return PortFacts(**found)
 
 
@@ -184,19 +190,21 @@ def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], d
     dtype = kinds.pop() if len(kinds) == 1 else torch.float32  # what a product would feed it with
     tensors = _tensors(arrays, device, dtype)
     before = {name: _mark(tensor) for name, tensor in tensors_of(model).items()}
-    held: dict[int, int] = {}
     own = {t.untyped_storage().data_ptr() for t in [*tensors_of(model).values(), *tensors]}
+    held: dict[int, int] = {}
+    memories: list[StorageWeakRef] = []  # so that no other memory gets the address of one that is gone
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
+    def pack(tensor: torch.Tensor) -> Any:
+        """Count, and keep nothing: nobody runs a backward pass, and that of a deep port needs every activation."""
         memory = tensor.untyped_storage()
-        if memory.data_ptr() not in own:
-            held[memory.data_ptr()] = memory.nbytes()
-        return tensor
+        if memory.data_ptr() not in own and memory._cdata not in held:
+            held[memory._cdata] = memory.nbytes()
+            memories.append(StorageWeakRef(memory))  # type: ignore[no-untyped-call]
 
     watch = _Watch()
     found: dict[str, Any] = {}
     try:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), watch, recorder.uncompiled():
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept), watch, recorder.uncompiled():
             outputs = recorder.tensors_in(call(tensors))
         found["tracks_gradient"] = any(t.requires_grad for t in outputs)
         found["deployed"] = [array_of(t) for t in outputs]
@@ -216,21 +224,26 @@ def _run(call: Call, arrays: Sequence[Array], device: torch.device, precision: t
         return [array_of(t) for t in recorder.tensors_in(call(_tensors(arrays, device, precision)))]
 
 
-def _again_and_alone(
-    call: Call, arrays: Sequence[Array], device: torch.device, precision: torch.dtype
+def _again(
+    call: Call, arrays: Sequence[Array], device: torch.device, precision: torch.dtype, first: Sequence[Array]
 ) -> dict[str, Any]:
-    """Run the same inputs once more, the first and the last sample each in a batch of its own, and a larger batch."""
-    found: dict[str, Any] = {"again": _run(call, arrays, device, precision)}
-    batch = len(arrays[0])
-    if batch < 2 or any(len(a) != batch for a in arrays):
-        return found
+    """Run other batches, and the same once more; the larger of the others does for that where it gives the same."""
+    found: dict[str, Any] = {}
     try:
-        batches = [[a[i : i + 1] for a in arrays] for i in (0, batch - 1)]
-        batches.append([np.concatenate([a, a[:1]]) for a in arrays])
-        found["alone"] = [_run(call, others, device, precision) for others in batches]
+        found["others"] = [_run(call, batch, device, precision) for batch in probes.other_batches(arrays)]
     except Exception as error:
-        found["alone_error"] = _reason(error)
+        found["others_error"] = _reason(error)
+    larger = [array[: len(arrays[0])] if array.ndim else array for array in found.get("others", [[]])[-1:][0]]
+    same = len(larger) == len(first) and all(map(_equal, larger, first))
+    found["again"] = larger if same and larger else _run(call, arrays, device, precision)
     return found
+
+
+def _equal(one: Array, other: Array) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    scale = float(np.abs(np.nan_to_num(other)).max(initial=1.0))
+    return np.allclose(one, other, 0, _SAME * scale, equal_nan=True)
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]

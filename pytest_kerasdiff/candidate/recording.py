@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -61,7 +63,9 @@ class Recording:
     def __init__(self, model: torch.nn.Module, precision: torch.dtype) -> None:
         """Know the model's parameters and buffers by name."""
         self._model, self._precision = model, precision
-        self._held: dict[int, torch.Tensor] = {}  # keeps ids unique while recording
+        self._held: dict[int, Callable[[], torch.Tensor | None]] = {}  # an id may be another tensor's later
+        self._memories: dict[int, StorageWeakRef] = {}  # so that no other memory gets the address of one that is gone
+        self._brought: list[torch.Tensor] = []
         self._known: dict[int, Value | Constant] = {}
         self._seen: dict[int, int] = {}  # writes to its memory that a tensor's value includes
         self._writes: dict[int, list[tuple[int, tuple[Any, ...]]]] = {}
@@ -120,7 +124,7 @@ class Recording:
         result = func(*args, **kwargs)
         written_ids = {id(target) for target in targets}
         tensors = [t for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
-        if not where and all(id(t) in self._known for t in tensors):
+        if not where and all(self._knows(t) for t in tensors):
             return result  # contiguous, dropout in eval: the argument itself came back
         if depends:
             # An operation in place gives back what it wrote; as a step it has that one value.
@@ -134,7 +138,7 @@ class Recording:
                 sorted({o for leaf in leaves if isinstance(leaf, Constant) for o in self._origins[leaf.index]})
             )
             for t in tensors:
-                if id(t) not in written_ids and id(t) not in self._known:
+                if id(t) not in written_ids and not self._knows(t):
                     self._constant(t, origins)
             for target in targets:
                 self._rewrite(target, origins)
@@ -149,9 +153,9 @@ class Recording:
             if where not in self.casts:
                 self.casts.append(where)
             return torch.float64
-        if isinstance(leaf, torch.Tensor) and leaf.dtype is torch.float32 and id(leaf) not in self._known:
+        if isinstance(leaf, torch.Tensor) and leaf.dtype is torch.float32 and not self._knows(leaf):
             if id(leaf) not in self._promoted:
-                self._held[id(leaf)] = leaf
+                self._brought.append(leaf)
                 # As the user's tensor: torch makes views of a normal one differently, even in inference mode.
                 with torch.inference_mode(leaf.is_inference()):
                     self._promoted[id(leaf)] = leaf.double()
@@ -164,7 +168,7 @@ class Recording:
     def _current(self, tensor: torch.Tensor) -> Value | Constant:
         """What a tensor holds now, after all writes to the memory it shares."""
         key = id(tensor)
-        if key not in self._known:
+        if not self._knows(tensor):
             self._constant(tensor, self._own_name(tensor))
         writes = self._writes.get(_memory(tensor), [])
         for number, geometry in writes[self._seen[key] :]:
@@ -185,7 +189,7 @@ class Recording:
         number = self._values
         self._values += 1
         self._shapes[number] = tuple(tensor.shape)
-        self._hold(tensor, Value(number))
+        self._hold(tensor, Value(number), weakref.ref(tensor))
         return number
 
     def _constant(self, tensor: torch.Tensor, origins: tuple[str, ...]) -> None:
@@ -193,12 +197,18 @@ class Recording:
         self._constants[number] = tensor
         self._constants_in.setdefault(_memory(tensor), []).append(number)
         self._origins[number] = origins
-        self._hold(tensor, Constant(number))
+        self._hold(tensor, Constant(number), lambda: tensor)
 
-    def _hold(self, tensor: torch.Tensor, what: Value | Constant) -> None:
-        self._held[id(tensor)] = tensor
-        self._known[id(tensor)] = what
-        self._seen[id(tensor)] = len(self._writes.get(_memory(tensor), []))
+    def _hold(self, tensor: torch.Tensor, what: Value | Constant, held: Callable[[], torch.Tensor | None]) -> None:
+        memory = _memory(tensor)
+        if memory not in self._memories and memory != id(tensor):
+            self._memories[memory] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+        self._held[id(tensor)], self._known[id(tensor)] = held, what
+        self._seen[id(tensor)] = len(self._writes.get(memory, []))
+
+    def _knows(self, tensor: torch.Tensor) -> bool:
+        held = self._held.get(id(tensor))
+        return held is not None and held() is tensor
 
     def _preserve(self, memory: int) -> None:
         """Before memory is written: constants in it, which earlier steps may have read, keep what they held."""
@@ -215,8 +225,9 @@ class Recording:
         """A constant was written with constants: every constant that shares its memory holds something else now."""
         memory = _memory(tensor)
         for key, known in list(self._known.items()):
-            if isinstance(known, Constant) and _memory(self._held[key]) == memory:
-                self._constant(self._held[key], tuple(sorted({*self._origins[known.index], *origins})))
+            held = self._held[key]()
+            if isinstance(known, Constant) and held is not None and _memory(held) == memory:
+                self._constant(held, tuple(sorted({*self._origins[known.index], *origins})))
 
     def _own_name(self, tensor: torch.Tensor) -> tuple[str, ...]:
         """``module.attribute`` of a tensor that a module holds as a plain attribute."""

@@ -36,8 +36,8 @@ def check(whole: Whole) -> Outcome:
     for number, (before, after) in enumerate(zip(whole.first, facts.again, strict=False)):
         if before is not None and (much := _difference(after, before, tolerance)):
             return Outcome("nondeterministic", f"two runs on the same input differ in output {number} by {much}")
-    found = _alone(whole, tolerance)
-    return _of_the_batch(whole, proved=not found.cause and bool(whole.alone)) or found
+    found = _others(whole, tolerance)
+    return _of_the_batch(whole, proved=not found.cause and bool(whole.others)) or found
 
 
 def _of_the_batch(whole: Whole, proved: bool) -> Outcome | None:
@@ -60,23 +60,23 @@ def _rate(operation: Operation) -> bool:
     return bool(operation.arguments.get("p", 1))
 
 
-def _alone(whole: Whole, tolerance: float) -> Outcome:
+def _others(whole: Whole, tolerance: float) -> Outcome:
     """Compare each answer in a batch of its own with that in the batch; where they differ, Keras's may, too."""
     facts, everything = whole.facts, "nothing is in training mode, two runs are equal"
-    if facts.alone_error:
+    if facts.others_error:
         if facts.takes_other_batches and not whole.fixed_batch:
-            return Outcome("batch-dependent", f"the port cannot run a batch of another size: {facts.alone_error}")
+            return Outcome("batch-dependent", f"the port cannot run a batch of another size: {facts.others_error}")
         return Outcome("", f"{everything}; batches of another size are not meant to run")
-    for number, alone, together, keras in whole.alone:
-        much = _difference(alone, together, tolerance)
-        if much and (keras is None or _difference(alone, keras, _AS_KERAS)):
+    for number, other, together, keras in whole.others:
+        much = _difference(other, together, tolerance)
+        if much and (keras is None or _difference(other, keras, _AS_KERAS)):
             return Outcome(
                 "batch-dependent",
                 f"output {number} of a sample in another batch (alone, or with one more) differs by {much}: the answer "
                 "depends on what else is in the batch",
             )
     return Outcome(
-        "", f"{everything}, a sample gives the same in batches of other sizes" if whole.alone else everything
+        "", f"{everything}, a sample gives the same in batches of other sizes" if whole.others else everything
     )
 
 

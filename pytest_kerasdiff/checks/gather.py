@@ -12,20 +12,21 @@ from pytest_kerasdiff.checks.subject import Preprocessed, Whole
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
-from pytest_kerasdiff.trace import Array, ReferenceTrace
+from pytest_kerasdiff.trace import Array, FurtherRuns, ReferenceTrace
 
-_LARGER = 2
-"""Position of the batch of one more among those of ``PortFacts.alone``."""
+_LARGER = 1
+"""Position of the batch of one more among ``probes.other_batches``."""
 
 
 def whole(
-    reference: ReferenceTrace, judge: Judge, facts: PortFacts, stated: Manifest, tol: float, fixed_batch: bool,
-    prepared: preprocess.Prepared | None = None,
+    reference: ReferenceTrace, further: FurtherRuns, judge: Judge, facts: PortFacts, stated: Manifest, tol: float,
+    fixed_batch: bool, prepared: preprocess.Prepared | None = None,
 ) -> Whole:  # fmt: skip
     """What the checks of the model see of a judged port.
 
     Args:
         reference: The Keras side.
+        further: What Keras gave beside it.
         judge: The verdicts, with the port.
         facts: What was observed of the port.
         stated: The manifest.
@@ -43,39 +44,39 @@ def whole(
     ]
     deployed = [
         (as_keras(facts.deployed[i], single), single, double)
-        for i, single, double in zip(order, reference.deployed, keras, strict=False)
+        for i, single, double in zip(order, further.deployed, keras, strict=False)
         if i < len(facts.deployed)
     ]
     return Whole(
         reference, trace, judge.alignment, judge.verdicts, facts, stated, tol, outputs, deployed,
-        facts.first or first, list(_alone(reference, facts, facts.first or first, order)), fixed_batch,
-        _preprocessed(reference, judge, prepared),
+        facts.first or first, list(_others(further, facts, facts.first or first, order)), fixed_batch,
+        _preprocessed(further, judge, prepared),
     )  # fmt: skip
 
 
-def _preprocessed(reference: ReferenceTrace, judge: Judge, prepared: preprocess.Prepared | None) -> Preprocessed | None:
-    if prepared is None or reference.preprocessed is None:
+def _preprocessed(further: FurtherRuns, judge: Judge, prepared: preprocess.Prepared | None) -> Preprocessed | None:
+    if prepared is None or further.preprocessed is None:
         return None
     (layout,) = judge.layouts_used.values()
     if layout.function:
-        return Preprocessed(prepared, np.asarray(layout.apply(reference.preprocessed), np.float64))
+        return Preprocessed(prepared, np.asarray(layout.apply(further.preprocessed), np.float64))
     order = preprocess.of_samples(layout.permutation)
-    return Preprocessed(preprocess.in_keras_layout(prepared, order), reference.preprocessed, order)
+    return Preprocessed(preprocess.in_keras_layout(prepared, order), further.preprocessed, order)
 
 
-def _alone(
-    reference: ReferenceTrace, facts: PortFacts, first: Sequence[Array | None], order: Sequence[int]
+def _others(
+    further: FurtherRuns, facts: PortFacts, first: Sequence[Array | None], order: Sequence[int]
 ) -> Iterator[tuple[int, Array, Array, Array | None]]:
-    rows = (slice(0, 1), slice(-1, None), slice(None))
-    for sample, (place, outputs) in enumerate(zip(rows, facts.alone, strict=False)):
+    rows = (slice(-1, None), slice(None))
+    for batch, (place, outputs) in enumerate(zip(rows, facts.others, strict=False)):
         for number, i in enumerate(order):
             together = first[i] if i < len(first) else None
             if together is None or i >= len(outputs) or together.ndim == 0:
                 continue
             expected = together[place]
-            keras = reference.alone[sample][number][: len(expected)] if sample < len(reference.alone) else None
+            keras = further.others[batch][number][: len(expected)] if batch < len(further.others) else None
             # Of the larger batch, those of this one; of a sample alone all there is: a batch axis may be lost.
-            other = outputs[i][: len(expected)] if sample == _LARGER else outputs[i]
+            other = outputs[i][: len(expected)] if batch == _LARGER else outputs[i]
             if keras is not None:
                 other, expected = as_keras(other, keras), as_keras(expected, keras)
             yield number, other, expected, keras

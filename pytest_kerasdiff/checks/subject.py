@@ -141,7 +141,7 @@ class Whole:
             is None where it does not depend on the input.
         deployed: (port in float32, Keras in float32, Keras in float64) for each of the model's outputs, likewise.
         first: The port's outputs of a first run, in its own layout.
-        alone: (number of the output, port in another batch, port in the recorded one, Keras in the other) for samples
+        others: (number of the output, port in another batch, port in the recorded one, Keras in the other) for samples
             alone and in a batch of one more; the last is None where Keras runs no other batch.
         fixed_batch: The Keras model takes batches of one size only.
         preprocessed: The same raw samples preprocessed by both sides; None where the manifest names no functions.
@@ -157,6 +157,6 @@ class Whole:
     outputs: Sequence[tuple[Array | None, Array]] = ()
     deployed: Sequence[tuple[Array, Array, Array]] = ()
     first: Sequence[Array | None] = ()
-    alone: Sequence[tuple[int, Array, Array, Array | None]] = ()
+    others: Sequence[tuple[int, Array, Array, Array | None]] = ()
     fixed_batch: bool = False
     preprocessed: Preprocessed | None = None

@@ -17,15 +17,14 @@ def work(job: child.Job) -> None:
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     kept = cache.entry(job.cache, settings, stated)
     if kept is None:
-        made = job.folder / "made.h5"
-        _hand_over(job, made, _make(job, stated, made))
+        _make(job, stated, job.folder / "made.h5")
     else:
         with cache.locked(kept):
             layers = cache.use(kept)
             if layers is None:
-                layers = _make(job, stated, kept)
-                cache.complete(kept, layers)
-            _hand_over(job, kept, layers)
+                cache.complete(kept, _make(job, stated, kept))
+            else:
+                _hand_over(job, kept, layers)
             cache.shrink(kept.parent)
     if settings.record is not None:
         from pytest_kerasdiff import recorded
@@ -36,7 +35,14 @@ def work(job: child.Job) -> None:
 def _make(job: child.Job, stated: Manifest, target: Path) -> list[list[Any]]:
     from pytest_kerasdiff.reference import making
 
-    return making.make(job, stated, target)
+    found: list[list[Any]] = []
+
+    def done(layers: list[list[Any]]) -> None:
+        found.extend(layers)
+        _hand_over(job, target, layers)
+
+    making.make(job, stated, target, done)
+    return found
 
 
 def _hand_over(job: child.Job, made: Path, layers: list[list[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -21,8 +22,7 @@ class Code:
     def __init__(self, known: Callable[[Any], int | None], outside: Callable[[], bool]) -> None:
         """Know how to ask for the number of a tensor that a layer gave, and whether no layer is running."""
         self._known, self._outside = known, outside
-        self._sources: dict[int, frozenset[int]] = {}
-        self._held: list[Any] = []  # keeps ids unique
+        self._sources: dict[int, tuple[weakref.ref[Any], frozenset[int]]] = {}
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -37,7 +37,11 @@ class Code:
 
     def sources(self, tensor: Any) -> list[int]:
         """Numbers of the values that code has computed a tensor from; empty where there is none."""
-        return sorted(self._sources.get(id(tensor), ()))
+        return sorted(self._of(tensor))
+
+    def _of(self, tensor: Any) -> frozenset[int]:
+        found = self._sources.get(id(tensor))  # of an earlier tensor, where that is gone
+        return found[1] if found is not None and found[0]() is tensor else frozenset()
 
     def _operation(
         self, op_type: str, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None
@@ -47,8 +51,7 @@ class Code:
         found: set[int] = set()
         for tensor in inputs:
             number = self._known(tensor)
-            found |= self._sources.get(id(tensor), frozenset()) if number is None else {number}
+            found |= self._of(tensor) if number is None else {number}
         if found:
             for tensor in outputs:
-                self._held.append(tensor)
-                self._sources[id(tensor)] = frozenset(found)
+                self._sources[id(tensor)] = weakref.ref(tensor), frozenset(found)

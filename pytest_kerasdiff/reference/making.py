@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,20 @@ from pytest_kerasdiff.modelfile import InputSpec, ModelFile
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.phases import Phases
 from pytest_kerasdiff.reference import loader
-from pytest_kerasdiff.trace import Array
+from pytest_kerasdiff.trace import Array, FurtherRuns
 
 if TYPE_CHECKING:
     from pytest_kerasdiff.reference import recorder
 
+Listing = list[list[Any]]
+"""Name, class and config of every call of every layer."""
 
-def make(job: child.Job, stated: Manifest, target: Path) -> list[list[Any]]:
-    """Load the Keras model, run it on the probe inputs and write the trace, complete or not at all.
 
-    Returns:
-        Name, class and config of every call of every layer.
+def make(job: child.Job, stated: Manifest, target: Path, done: Callable[[Listing], None]) -> None:
+    """Load the Keras model, run it on the probe inputs and write the trace; then what it gives in further runs.
+
+    Each of the two files is there complete or not at all. ``done`` is called in between, with name, class and config of
+    every call of every layer: who compares layers need not wait for the rest.
 
     Raises:
         RunError: Keras cannot build the model, or not run it.
@@ -38,7 +41,7 @@ def make(job: child.Job, stated: Manifest, target: Path) -> list[list[Any]]:
     file = modelfile.read(job.settings.keras_model)
     phases = Phases(job.folder, "reference")
     try:
-        return _trace(job, job.settings, file, stated, target, phases, [])
+        _trace(job, job.settings, file, stated, target, phases, [], done)
     except loader.CannotRunError as error:
         if job.settings.precision == "float32":
             raise
@@ -46,7 +49,7 @@ def make(job: child.Job, stated: Manifest, target: Path) -> list[list[Any]]:
         lower = dataclasses.replace(job.settings, precision="float32")
         note = f"Keras cannot run this model in float64, so both sides are judged by the float32 rule: {error.reason}"
         try:
-            return _trace(job, lower, file, stated, target, phases, [note])
+            _trace(job, lower, file, stated, target, phases, [note], done)
         except loader.CannotRunError:
             raise error from None
 
@@ -59,7 +62,8 @@ def _trace(
     target: Path,
     phases: Phases,
     notes: list[str],
-) -> list[list[Any]]:
+    done: Callable[[Listing], None],
+) -> None:
     from pytest_kerasdiff.reference import recorder
 
     phases.begin("load", "Keras: loading the model")
@@ -74,13 +78,11 @@ def _trace(
         else probes.draw(inputs, rules, settings.batch, settings.seed)
     )
     writer = tracefile.TraceWriter(target)
-    recording = recorder.Recorder(model, keras, writer, tensorflow, phases.step)
+    recording = recorder.Recorder(model, keras, tensorflow, phases.step)
     names = [s.name for s in inputs]
     phases.begin("run", "Keras: layer")
     try:
-        outputs = recording.record(names, arrays)
-        phases.begin("other_batches", "Keras: other batches")
-        alone = _alone(recording, inputs, names, arrays)
+        outputs = recording.record(names, arrays, writer)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         shapes = ", ".join(f"{s.name} {a.shape}" for s, a in zip(inputs, arrays, strict=True))
@@ -91,9 +93,6 @@ def _trace(
         )
         raised.reason = reason[:200]
         raise raised from error
-    phases.begin("float32", "Keras: float32")
-    deployed = _deployed(file, settings, recording, names, arrays, writer)
-    preprocessed = _preprocessed(stated, keras, names, arrays, settings.seed, writer)
     entries: list[modelfile.LayerEntry] = []
     with contextlib.suppress(RunError):  # of weights only, or of a subclassed model
         entries = file.layers()
@@ -103,11 +102,9 @@ def _trace(
         notes.append(f"the file's dtype policy is {', '.join(reduced)}; judged in {settings.precision}")
     if recording.compiled:
         notes.append(f"TensorFlow has no CPU kernel for {', '.join(recording.compiled)}: compiled by XLA")
-    phases.end()
     writer.close(
         recording.layers,
         outputs,
-        recording.weights,
         {
             keras.__name__: keras.__version__,
             "tensorflow": tensorflow.__version__,
@@ -118,29 +115,53 @@ def _trace(
         },
         notes,
         recording.curves,
-        deployed,
-        alone,
-        preprocessed,
-        job.folder.name,
-        phases.timing(),
-        phases.memory(),
     )
-    return [[layer.name, layer.class_name, layer.config] for layer in recording.layers]
+    further = child.further_of(target)
+    further.unlink(missing_ok=True)
+    done([[layer.name, layer.class_name, layer.config] for layer in recording.layers])
+    # What follows is small, and one of two processors may be enough for it: the port is judged meanwhile.
+    phases.begin("other_batches", "Keras: other batches")
+    others = _others(recording, inputs, names, arrays)
+    phases.begin("float32", "Keras: float32")
+    deployed = _deployed(file, settings, recording, names, arrays)
+    preprocessed = _preprocessed(stated, keras, names, arrays, settings.seed)
+    phases.end()
+    tracefile.write_further(
+        further,
+        FurtherRuns(deployed, others, preprocessed, job.folder.name, phases.timing(), phases.memory()),
+    )
 
 
-def _alone(
+def _others(
     recording: recorder.Recorder, inputs: Sequence[InputSpec], names: Sequence[str], arrays: Sequence[Array]
 ) -> list[list[Array]]:
-    """The model's outputs for other batches, where it takes such: see ``ReferenceTrace.alone``."""
-    batch = len(arrays[0])
-    if batch < 2 or any(spec.shape[0] is not None for spec in inputs) or any(len(a) != batch for a in arrays):
+    """The model's outputs for ``probes.other_batches``, where it takes such.
+
+    A model that gives a sample alone what it gives it among others takes each sample apart: then the answers for the
+    larger batch are those that are known.
+    """
+    if any(spec.shape[0] is not None for spec in inputs):
         return []
     try:
-        batches = [[a[i : i + 1] for a in arrays] for i in (0, batch - 1)]
-        batches.append([np.concatenate([a, a[:1]]) for a in arrays])
-        return [recording.outputs(names, others) for others in batches]
+        found: list[list[Array]] = []
+        for batch in probes.other_batches(arrays):
+            apart = found and all(
+                _is_last(alone, among) for alone, among in zip(found[0], recording.results, strict=True)
+            )
+            found.append(
+                [np.concatenate([a, a[:1]]) for a in recording.results] if apart else recording.outputs(names, batch)
+            )
+        return found
     except Exception:  # code that names the batch size: the port need not be better
         return []
+
+
+def _is_last(alone: Array, among: Array) -> bool:
+    """Whether an output for one sample is the last of an output for several, to rounding."""
+    if alone.ndim == 0 or alone.shape != among[-1:].shape:
+        return False
+    within = 1e-10 if alone.dtype == np.float64 else 1e-5
+    return np.allclose(alone, among[-1:], within, within * float(np.abs(among).max(initial=0)), equal_nan=True)
 
 
 def _deployed(
@@ -149,20 +170,18 @@ def _deployed(
     recording: recorder.Recorder,
     names: Sequence[str],
     arrays: Sequence[Array],
-    writer: tracefile.TraceWriter,
 ) -> list[Array]:
     """The model's outputs in float32; the model is built anew, because weights and constants are to be float32."""
     if settings.precision == "float32":
-        return recording.outputs(names, arrays)
+        return recording.results
     import tensorflow
 
     from pytest_kerasdiff.reference import recorder
 
     try:
         keras, model = loader.load(file, dataclasses.replace(settings, precision="float32"))
-        return recorder.Recorder(model, keras, writer, tensorflow).outputs(names, arrays)
+        return recorder.Recorder(model, keras, tensorflow).outputs(names, arrays)
     except Exception as error:
-        writer.discard()
         reason = (str(error).strip().splitlines() or [""])[0]
         raise RunError(
             f"{file.path}: Keras cannot run the model in float32: {type(error).__name__}: {reason}"
@@ -175,7 +194,6 @@ def _preprocessed(
     names: Sequence[str],
     arrays: Sequence[Array],
     seed: int,
-    writer: tracefile.TraceWriter,
 ) -> preprocess.Prepared | None:
     """What the user's Keras-side preprocessing makes of the raw samples; None where the manifest names none.
 
@@ -188,9 +206,6 @@ def _preprocessed(
     try:
         samples = preprocess.raw_samples(stated, names, arrays[0].shape[1:], seed)
         return preprocess.apply(stated, "keras", samples, arrays[0].ndim - 1)
-    except RunError:
-        writer.discard()
-        raise
     finally:
         loader.set_precision(keras, compared_in)
 

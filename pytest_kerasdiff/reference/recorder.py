@@ -15,6 +15,7 @@ import numpy as np
 
 from pytest_kerasdiff.modelfile import numbered
 from pytest_kerasdiff.reference.code import Code, has_code
+from pytest_kerasdiff.reference.sparing import sparing
 from pytest_kerasdiff.trace import CURVE_AT, Array, Layer
 from pytest_kerasdiff.tracefile import TraceWriter
 
@@ -70,13 +71,12 @@ class Recorder:
         self,
         model: Any,
         keras: ModuleType,
-        writer: TraceWriter,
         tensorflow: ModuleType,
         step: Callable[[int, int], None] = lambda number, of: None,
     ) -> None:
         """Prepare to record one pass of ``model``; ``step`` is told which layer of how many runs."""
         self._say = step
-        self._model, self._keras, self._writer, self._tf = model, keras, writer, tensorflow
+        self._model, self._keras, self._tf = model, keras, tensorflow
         self._paths = {id(layer): (path, layer) for path, layer in listed_layers(model, keras)}
         self._numbers: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._calls: Counter[str] = Counter()
@@ -85,24 +85,28 @@ class Recorder:
         self._inside: Any = None
         self._code = Code(self._numbered, lambda: self._inside is None)
         self.layers: list[Layer] = []
+        self.results: list[Array] = []
+        """The model's outputs."""
         self.output_names: list[str] = []
         """Keys of the model's outputs in their order, where it gives a dict."""
         self.compiled: list[str] = []
         """Layers that TensorFlow has no CPU kernel for."""
-        self.weights: dict[tuple[str, str], Array] = {}
+        self._weighed: set[str] = set()
         self.curves: dict[str, Array] = {}
         """What activation functions make of ``CURVE_AT``, by the layer's report name."""
 
-    def record(self, names: Sequence[str], arrays: Sequence[Array]) -> list[int]:
-        """Run the model on the probe inputs.
+    def record(self, names: Sequence[str], arrays: Sequence[Array], writer: TraceWriter) -> list[int]:
+        """Run the model on the probe inputs and write what each layer gives.
 
         Args:
             names: Names of the model's inputs in its order.
             arrays: Probe inputs in the same order.
+            writer: Takes values, masks and weights as soon as they are known.
 
         Returns:
             The model's outputs as numbers of values.
         """
+        self._writer = writer
         tensors = self._given(arrays)
         for name, tensor in zip(names, tensors, strict=True):
             self.layers.append(Layer(name, "InputLayer", {"name": name}, (), (self._new(tensor),)))
@@ -110,13 +114,15 @@ class Recorder:
         followed = self._code.followed() if has_code(self._model, self._keras) else contextlib.nullcontext()
         originals = self._patch()
         try:
-            with followed:
+            with followed, sparing(self._keras):
                 result = self._model(given, training=False)
         finally:
             for owner, call in originals:
                 owner.__call__ = call
         self.output_names = sorted(result) if isinstance(result, dict) else []
-        numbers = [self._known(tensor) for tensor in self._tensors(result)]
+        tensors = self._tensors(result)
+        self.results = [np.asarray(tensor) for tensor in tensors]
+        numbers = [self._known(tensor) for tensor in tensors]
         if None in numbers:
             raise ValueError("an output of the model is not the output of any of its layers")
         outputs = [number for number in numbers if number is not None]
@@ -131,7 +137,8 @@ class Recorder:
         for owner, call in owners:
             owner.__call__ = self._compiling(call)
         try:
-            return [np.asarray(tensor) for tensor in self._tensors(self._model(given, training=False))]
+            with sparing(self._keras):
+                return [np.asarray(tensor) for tensor in self._tensors(self._model(given, training=False))]
         finally:
             for owner, call in owners:
                 owner.__call__ = call
@@ -271,13 +278,16 @@ class Recorder:
     def _weights(self, path: str, layer: Any) -> tuple[str, ...]:
         variables = list(getattr(layer, "weights", ()))
         names = _short_names([str(getattr(v, "path", v.name)).split(":")[0] for v in variables])
-        kept = []
-        for name, variable in zip(names, variables, strict=True):
-            array = np.asarray(variable)
-            if array.dtype.kind == "f" and "seed" not in name:
-                self.weights.setdefault((path, name), array.astype(np.float32))
-                kept.append(name)
-        return tuple(kept)
+        kept = [
+            (name, variable)
+            for name, variable in zip(names, variables, strict=True)
+            if np.asarray(variable).dtype.kind == "f" and "seed" not in name
+        ]
+        if path not in self._weighed:  # else another call of a shared layer
+            for name, variable in kept:
+                self._writer.add_weight(path, name, np.asarray(variable).astype(np.float32))
+            self._weighed.add(path)
+        return tuple(name for name, _ in kept)
 
     def _config(self, layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
         try:

@@ -32,10 +32,10 @@ class Port:
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Program:
         return recorder.record(self.model, arrays, "float64", "cpu")
 
-    def observe(self, arrays: Sequence[Array]) -> PortFacts:
-        model = self.model
+    def observe(self, arrays: Sequence[Array], recorded: Sequence[Array]) -> PortFacts:
+        model, switches = self.model, observer.Switches.now()
         return observer.observe(
-            model, lambda xs: model(*xs), arrays, self.delivered, {}, observer.Switches.now(), torch.float64, True
+            model, lambda xs: model(*xs), arrays, self.delivered, {}, switches, torch.float64, True, recorded
         )
 
     def in_float32(self) -> contextlib.nullcontext[None]:
