@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytest_kerasdiff.align.kinds import ACTIVATION_LAYERS, IDENTITIES, activation_of, inside
-from pytest_kerasdiff.trace import Array, Layer, ReferenceTrace
+from pytest_kerasdiff.trace import Glance, Layer, ReferenceTrace
 
 _BOTH_SIDES = {"relu", "leaky_relu", "elu", "selu", "prelu", "celu", "relu6", "threshold"}
 """Activation functions that do one thing below zero and another above."""
@@ -36,74 +36,75 @@ def unexercised(trace: ReferenceTrace) -> dict[str, list[str]]:
 
 
 def _of_layer(trace: ReferenceTrace, layer: Layer) -> Iterator[str]:
-    arrays = [trace.values[v] for v in layer.inputs if v not in trace.masks]
-    if not arrays:
+    taken = [v for v in layer.inputs if v not in trace.masks]
+    if not taken:
         return
-    if all(_is_constant(array) for array in arrays):
+    if all(trace.glance(v).is_constant for v in taken):
         yield "all that it takes is one repeated value"
         return
     class_name, config = inside(layer.class_name, layer.config)
-    output = trace.values[layer.outputs[0]]
-    yield from _activation(class_name, config, arrays[0], output)
-    yield from _padding(class_name, config, arrays[0])
+    yield from _activation(trace, class_name, config, taken[0], layer.outputs[0])
+    yield from _padding(trace, class_name, config, taken[0])
     yield from _mask(trace, layer)
-    if layer.outputs[0] in trace.outputs and _is_classifier(class_name, config, output):
+    if layer.outputs[0] in trace.outputs and _is_classifier(class_name, config, trace.shapes[layer.outputs[0]]):
+        output = trace.values[layer.outputs[0]]
         rows = output.reshape(-1, output.shape[-1])
         if len(rows) > 1 and len(set(rows.argmax(1).tolist())) == 1:
             yield "one class only is decided for"
 
 
-def _is_constant(array: Array) -> bool:
-    return array.size > 0 and bool(np.all(array == array.reshape(-1)[0]))
+def _is_classifier(class_name: str, config: Mapping[str, Any], shape: Sequence[int]) -> bool:
+    return activation_of(class_name, config) == "softmax" and len(shape) > 1 and shape[-1] > 1
 
 
-def _is_classifier(class_name: str, config: Mapping[str, Any], output: Array) -> bool:
-    return activation_of(class_name, config) == "softmax" and output.ndim > 1 and output.shape[-1] > 1
-
-
-def _activation(class_name: str, config: Mapping[str, Any], taken: Array, given: Array) -> Iterator[str]:
+def _activation(
+    trace: ReferenceTrace, class_name: str, config: Mapping[str, Any], taken: int, given: int
+) -> Iterator[str]:
     """Sides and saturations of an activation function that were not reached.
 
     Where the function is a part of a layer, what it takes is not known; what it gives tells the sides apart.
     """
     name, alone = activation_of(class_name, config), class_name in _ACTIVATION_LAYERS
-    if taken.dtype.kind not in "fiu" or given.dtype.kind not in "fiu":
+    before, after = trace.glance(taken), trace.glance(given)
+    if before.kind not in "fiu" or after.kind not in "fiu":
         return
-    before, after = np.asarray(taken, np.float64), np.asarray(given, np.float64)
     if name in _BOTH_SIDES:
-        values = before if alone else after
+        seen = before if alone else after
         zero_below = name in ("relu", "relu6") and not alone
-        if not np.any(values > 0):
+        if not seen.greatest > 0:
             yield "nothing is above 0"
-        if not np.any(values == 0 if zero_below else values < 0):
+        if not (_has_zero(trace, given) if zero_below else seen.least < 0):
             yield "nothing is below 0"
     highest = 6.0 if name == "relu6" else config.get("max_value")
-    if isinstance(highest, int | float) and not np.any(after >= highest):
+    if isinstance(highest, int | float) and not after.greatest >= highest:
         yield f"nothing reaches {highest:g}"
     bent = _BENT_AT.get(name or "")
-    if alone and bent is not None and not np.any(np.abs(before) > bent):
+    if alone and bent is not None and not max(-before.least, before.greatest) > bent:
         yield f"nothing is beyond ±{bent:g}, where {name} bends"
 
 
-def _padding(class_name: str, config: Mapping[str, Any], taken: Array) -> Iterator[str]:
+def _has_zero(trace: ReferenceTrace, value: int) -> bool:
+    glance = trace.glance(value)
+    if glance.least >= 0:  # what is rectified is least where it is 0
+        return glance.least == 0
+    return bool(np.any(trace.values[value] == 0))
+
+
+def _padding(trace: ReferenceTrace, class_name: str, config: Mapping[str, Any], taken: int) -> Iterator[str]:
     """Padding that meets zeros only, or a padded maximum without a negative value, as if it were padded with zeros."""
     sizes = config.get("pool_size", config.get("kernel_size"))
     pads = class_name.startswith("ZeroPadding") or (
         config.get("padding") in ("same", "causal") and isinstance(sizes, list | tuple) and any(s > 1 for s in sizes)
     )
-    axes = _spatial(taken, config)
-    if not pads or not axes:
+    if not pads or len(trace.shapes[taken]) < 3:
         return
-    border = np.concatenate([np.take(taken, at, axis).ravel() for axis in axes for at in (0, -1)])
-    if not np.any(border):
+    glance = trace.glance(taken)
+    if config.get("data_format") == "channels_first":
+        glance = Glance.of(np.moveaxis(trace.values[taken], 1, -1))
+    if not glance.border_has_more:
         yield "padding meets zeros only"
-    elif class_name.startswith("MaxPooling") and not np.any(np.asarray(border, np.float64) < 0):
+    elif class_name.startswith("MaxPooling") and not glance.border_least < 0:
         yield "no negative value at the border: zeros for padding look like no padding"
-
-
-def _spatial(array: Array, config: Mapping[str, Any]) -> Sequence[int]:
-    first = config.get("data_format") == "channels_first"
-    return range(2, array.ndim) if first else range(1, array.ndim - 1)
 
 
 def _mask(trace: ReferenceTrace, layer: Layer) -> Iterator[str]:

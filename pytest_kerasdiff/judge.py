@@ -222,9 +222,15 @@ class Judge:
         expected, mask = self._reference.values[keras_value], self._unread.get(keras_value)
         if mask is not None and array.shape == expected.shape:
             array = np.where(mask.reshape(*mask.shape, *[1] * (array.ndim - 2)), array, expected)
+        glance = self._reference.glance(keras_value, expected)
+        scale = glance.largest if glance.is_finite else None
         if samples != slice(None):
-            array, expected = array[samples], expected[samples]
-        return verdict.compare(array, expected, tol, self._rule(position))
+            array, expected, scale = array[samples], expected[samples], None
+        return verdict.compare(array, expected, tol, self._rule(position), scale)
+
+    def _scale(self, keras_value: int) -> float:
+        glance = self._reference.glance(keras_value)
+        return glance.largest if glance.is_finite else verdict.scale_of(self._reference.values[keras_value])
 
     def _compare(self, keras_value: int, torch_value: int, array: Array) -> Error:
         """Error of an array of the port."""
@@ -341,7 +347,7 @@ class Judge:
         try:
             array = self.candidate.run([torch_value], self.feed(position, torch_value, ignoring))[torch_value]
         except (AxesError, ReplayError, ValueError) as error:
-            scale = verdict.scale_of(self._reference.values[value])
+            scale = self._scale(value)
             return verdict.failed(f"cannot run on Keras's input: {error}", scale)
         return self._compare(value, torch_value, array)
 

@@ -8,6 +8,8 @@ computed on demand (see ``Candidate``).
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -52,6 +54,64 @@ class Layer:
         return _CALL.sub("", self.name)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Glance:
+    """An array in a few numbers.
+
+    Attributes:
+        kind: Kind of its dtype, as numpy names it: "f", "i", "b", …
+        size: Number of elements.
+        least: Smallest element, NaN left out.
+        greatest: Largest element, NaN left out.
+        has_nan: Whether any element is NaN.
+        is_constant: Whether all elements are equal.
+        border_has_more: Whether anything but 0 is at the ends of the axes between the first and the last.
+        border_least: Smallest element there, NaN left out.
+    """
+
+    kind: str
+    size: int
+    least: float
+    greatest: float
+    has_nan: bool = False
+    is_constant: bool = False
+    border_has_more: bool = False
+    border_least: float = math.inf
+
+    @classmethod
+    def of(cls, array: Array) -> Glance:
+        """Look at an array; of complex numbers at their absolute values."""
+        if not array.size:
+            return cls(array.dtype.kind, 0, math.inf, -math.inf)
+        given, array = array, np.abs(array) if array.dtype.kind == "c" else array
+        least, greatest = float(array.min()), float(array.max())
+        has_nan = math.isnan(least)
+        if has_nan:
+            least, greatest = float(np.fmin.reduce(array, axis=None)), float(np.fmax.reduce(array, axis=None))
+        ends = [array.take(at, axis) for axis in range(1, array.ndim - 1) for at in (0, -1)]
+        return cls(
+            given.dtype.kind, array.size, least, greatest, has_nan,
+            not has_nan and least == greatest and (given is array or bool(np.all(given == given.flat[0]))),
+            any(bool(end.any()) for end in ends),
+            min((float(np.fmin.reduce(end, axis=None)) for end in ends if end.size), default=math.inf),
+        )  # fmt: skip
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every element is finite."""
+        return not self.has_nan and math.isfinite(self.least) and math.isfinite(self.greatest)
+
+    @property
+    def has_more_than_zeros(self) -> bool:
+        """Whether any element is not 0."""
+        return self.size > 0 and (self.has_nan or self.least != 0 or self.greatest != 0)
+
+    @property
+    def largest(self) -> float:
+        """Largest absolute value; 0 where there is no element."""
+        return max(0.0, -self.least, self.greatest)
+
+
 @dataclasses.dataclass(frozen=True)
 class ReferenceTrace:
     """What Keras computed.
@@ -84,6 +144,35 @@ class ReferenceTrace:
     def inputs(self) -> tuple[int, ...]:
         """Values of the InputLayers."""
         return tuple(v for layer in self.layers if layer.class_name == "InputLayer" for v in layer.outputs)
+
+    @functools.cached_property
+    def giver(self) -> Mapping[int, int]:
+        """Value → position of the layer that gives it."""
+        return {value: position for position, layer in enumerate(self.layers) for value in layer.outputs}
+
+    @functools.cached_property
+    def takers(self) -> Mapping[int, Sequence[int]]:
+        """Value → positions of the layers that take it, in order; values that none takes are not in it."""
+        found: dict[int, list[int]] = {}
+        for position, layer in enumerate(self.layers):
+            for value in dict.fromkeys(layer.inputs):
+                found.setdefault(value, []).append(position)
+        return found
+
+    @functools.cached_property
+    def _glances(self) -> dict[int, Glance]:
+        return {}
+
+    def glance(self, value: int, array: Array | None = None) -> Glance:
+        """What is asked of a value more than once, kept so that its array is read once.
+
+        Args:
+            value: Its number.
+            array: Its array, where it has just been read.
+        """
+        if value not in self._glances:
+            self._glances[value] = Glance.of(self.values[value] if array is None else array)
+        return self._glances[value]
 
     def weight_shapes(self, layer: Layer) -> list[tuple[int, ...]]:
         """Shape of each weight of a layer, in Keras's order."""

@@ -33,7 +33,7 @@ def unread(trace: ReferenceTrace) -> dict[int, Array]:
     found: dict[int, Read] = {}
     for layer in reversed(trace.layers):
         for value in layer.outputs if layer.class_name not in ("Embedding", "Masking") else ():
-            takers = [other for other in trace.layers if value in other.inputs]
+            takers = [trace.layers[position] for position in trace.takers.get(value, ())]
             reads = [read for taker in takers for read in _reads(trace, taker, value, found)]
             stated = [read for read in reads if read is not None]
             if stated and len(stated) == len(reads) and value not in trace.outputs:

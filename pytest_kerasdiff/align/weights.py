@@ -22,9 +22,18 @@ _KNOWN: dict[tuple[int, bool], tuple[weakref.ref[Array], tuple[int | None, ...]]
 constants are asked for again and again, and nobody changes them."""
 
 
+_BLOCK = 1 << 15
+"""Elements that are mixed at once."""
+
+
 def fingerprint(array: Array) -> int | None:
     """A number that is the same for every order of the same float32 elements; None for what says nothing."""
     return _remembered(array, False)[0]
+
+
+def same_elements(first: Array, second: Array) -> bool:
+    """Whether two arrays hold the same elements in whatever order; arrays of one repeated value count as such."""
+    return _same(first, second) or fingerprint(first) == fingerprint(second)
 
 
 def fingerprints_of_pieces(array: Array) -> tuple[int | None, ...]:
@@ -51,18 +60,28 @@ def _fingerprint(array: Array) -> int | None:
 
     Source: the mixing steps are those of splitmix64 (Steele, Lea, Flood 2014).
     """
-    with np.errstate(over="ignore"):
-        flat = np.ascontiguousarray(array, dtype=np.float32).ravel() + np.float32(0)  # -0.0 becomes 0.0
-    if flat.size < 2 or bool(np.all(flat == flat[0])):
+    # The sum knows no order: a dense array is read as it lies in memory, block by block so that a block stays in the
+    # processor's cache, and needs no room of its own.
+    flat = array.ravel(order="K") if isinstance(array, np.ndarray) else np.ravel(array)
+    blocks = range(0, flat.size, _BLOCK)
+    if flat.size < 2 or all(bool(np.all(_float32(flat[i : i + _BLOCK]) == _float32(flat[:1]))) for i in blocks):
         return None
-    mixed = flat.view(np.uint32).astype(np.uint64)
-    mixed += np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return hash((flat.size, int(np.add.reduce(mixed))))
+    total = 0
+    for i in blocks:
+        mixed = _float32(flat[i : i + _BLOCK]).view(np.uint32).astype(np.uint64)
+        mixed += np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(30)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(27)
+        mixed *= np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+        total += int(np.add.reduce(mixed))
+    return hash((flat.size, total % 2**64))
+
+
+def _float32(array: Array) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return np.asarray(array, np.float32) + np.float32(0)  # -0.0 becomes 0.0
 
 
 def pieces(array: Array) -> Iterator[Array]:
@@ -94,10 +113,10 @@ class Claims:
 
     def _matches(self, candidate: CandidateTrace, number: int, index: Mapping[int, set[Key]]) -> set[Key]:
         constant = candidate.constants[number]
-        arrays = [
-            constant.array,
-            *(candidate.parameters[o] for o in constant.origins if o in candidate.parameters),
-        ]
+        arrays = [constant.array]
+        for own in (candidate.parameters[o] for o in constant.origins if o in candidate.parameters):
+            if not _same(own, constant.array):
+                arrays.append(own)
         keys: set[Key] = set()
         for array in arrays:
             if array.dtype.kind != "f":
@@ -110,6 +129,11 @@ class Claims:
                 if mark is not None:
                     keys |= index.get(mark, set())
         return keys
+
+
+def _same(first: Array, second: Array) -> bool:
+    """Whether two arrays are equal, which costs less than to mix them."""
+    return first is second or (first.dtype == second.dtype and np.array_equal(first, second))
 
 
 def canonical(kind: str, variant: str, array: Array) -> Array:

@@ -111,7 +111,8 @@ class Program:
         values = dict(self._inputs)
         for number in sorted(wanted & set(values)):
             visit(number, array_of(values[number]))
-        self._execute(range(len(self._instructions)), values, lambda n, t: visit(n, array_of(t)), wanted)
+        # Who visits keeps nothing, and the next step runs after: no copy is needed.
+        self._execute(range(len(self._instructions)), values, lambda n, t: visit(n, _shared(t)), wanted)
 
     def changed(self, change: Change) -> Program:
         """The same program with other constants and operations; see ``Candidate.changed``."""
@@ -247,11 +248,17 @@ def _reason(error: Exception) -> str:
 
 def array_of(tensor: torch.Tensor) -> Array:
     """A tensor as an array of its own; bfloat16 and float16 become float32."""
+    # A copy: the tensor's memory may be a view that a later step of the user's program would share.
+    return _shared(tensor).copy()
+
+
+def _shared(tensor: torch.Tensor) -> Array:
+    """A tensor as an array in the same memory where that can be; bfloat16 and float16 become float32."""
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()
-    # A copy: the tensor's memory may be a view that a later step of the user's program would share.
-    return tensor.cpu().numpy().copy()
+    array: Array = tensor.cpu().numpy()
+    return array
 
 
 def overlay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,9 @@ from pytest_kerasdiff.trace import Array, Candidate, CandidateTrace, Layer, Oper
 _SATURATED = 1e-3
 """Derivative under which a change of a weight by 1 % of a typical logit stays under the tolerance."""
 
+
+_SATURATING = frozenset({"softmax", "sigmoid", "tanh"})
+_RECTIFIERS = frozenset({"relu", "relu6"})
 
 OF_A_LAYER: Mapping[str, Callable[[Subject], Outcome]] = {
     "weights": weights.check,
@@ -115,7 +119,6 @@ def subject_of(
 ) -> Subject:
     """What the checks see of a layer."""
     layer, trace = reference.layers[position], candidate.trace
-    output = reference.values[layer.outputs[0]]
     holder = _holder(reference, alignment, position)
     main, value = alignment.main.get(holder), alignment.pairs.get(layer.outputs[0])
     steps = alignment.steps(holder, reference.layers[holder].outputs[0])
@@ -134,8 +137,8 @@ def subject_of(
         [trace.operations[step] for step in steps],
         functions,
         not verdict.is_wrong
-        and any(np.any(reference.values[v]) for v in layer.inputs)  # what meets only zeros proves no kernel
-        and lets_changes_through(activation_name(layer.config.get("activation")), output),
+        and any(reference.glance(v).has_more_than_zeros for v in layer.inputs)  # zeros alone prove no kernel
+        and _shows_changes(reference, layer),
         _taken_as_they_are(trace, numbers),
         verdict,
         [reference.shapes[v] for v in layer.inputs],
@@ -153,7 +156,8 @@ def subject_of(
 
 
 def _least(reference: ReferenceTrace, layer: Layer) -> float:
-    return min((float(np.min(a)) for v in layer.inputs if np.size(a := reference.values[v])), default=0.0)
+    seen = [glance for v in layer.inputs if (glance := reference.glance(v)).size]
+    return min((math.nan if glance.has_nan else glance.least for glance in seen), default=0.0)
 
 
 def _holder(reference: ReferenceTrace, alignment: Alignment, position: int) -> int:
@@ -170,9 +174,9 @@ def _holder(reference: ReferenceTrace, alignment: Alignment, position: int) -> i
 def feeders(reference: ReferenceTrace, layer: Layer) -> Iterator[tuple[Layer, tuple[int, ...]]]:
     """Layers that give what a layer takes, each with the shape of what itself takes first."""
     for value in layer.inputs:
-        for other in reference.layers:
-            if value in other.outputs and other.inputs:
-                yield other, reference.shapes[other.inputs[0]]
+        other = reference.layers[reference.giver[value]]
+        if other.inputs:
+            yield other, reference.shapes[other.inputs[0]]
 
 
 def _leads(trace: CandidateTrace, alignment: Alignment, steps: Sequence[int]) -> Iterator[Operation]:
@@ -184,19 +188,22 @@ def _leads(trace: CandidateTrace, alignment: Alignment, steps: Sequence[int]) ->
         value = operation.inputs[0] if operation.inputs else None
 
 
+def _shows_changes(reference: ReferenceTrace, layer: Layer) -> bool:
+    activation, output = activation_name(layer.config.get("activation")), layer.outputs[0]
+    if activation in _RECTIFIERS:
+        return reference.glance(output).greatest > 0
+    return activation not in _SATURATING or lets_changes_through(activation, reference.values[output])
+
+
 def lets_changes_through(activation: str, output: Array) -> bool:
     """Whether the derivative of a layer's activation function is not zero everywhere on these inputs.
 
     Source: the derivatives y(1 - y) of softmax's diagonal and sigmoid, 1 - y² of tanh, a step for rectifiers.
     """
     values = np.asarray(output, np.float64)
-    if activation in ("softmax", "sigmoid"):
-        return bool(np.any(values * (1 - values) > _SATURATED))
-    if activation == "tanh":
-        return bool(np.any(1 - values**2 > _SATURATED))
-    if activation in ("relu", "relu6"):
-        return bool(np.any(values > 0))
-    return True
+    if activation in _SATURATING:
+        return bool(np.any((1 - values**2 if activation == "tanh" else values * (1 - values)) > _SATURATED))
+    return activation not in _RECTIFIERS or bool(np.any(values > 0))
 
 
 def _taken_as_they_are(candidate: CandidateTrace, numbers: Iterable[int]) -> frozenset[str]:
@@ -205,6 +212,6 @@ def _taken_as_they_are(candidate: CandidateTrace, numbers: Iterable[int]) -> fro
     for constant in (candidate.constants[n] for n in numbers):
         for origin in constant.origins[:1] if len(constant.origins) == 1 else ():
             own = candidate.parameters.get(origin)
-            if own is not None and by_content.fingerprint(own) == by_content.fingerprint(constant.array):
+            if own is not None and by_content.same_elements(own, constant.array):
                 found.add(origin)
     return frozenset(found)

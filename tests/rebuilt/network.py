@@ -42,7 +42,8 @@ class Network(nn.Module):
         """
         super().__init__()
         self.prefix, faults = prefix, faults or {}
-        self.inputs, self.calls, self.outputs = read(config)
+        self.inputs, calls, self.outputs = read(config)
+        self.calls = in_rounds(calls)
         self.layers = nn.ModuleDict()
         for layer in config["layers"]:
             name, kind, own = layer["config"]["name"], layer["class_name"], layer["config"]
@@ -57,15 +58,11 @@ class Network(nn.Module):
         outer = not self.prefix
         given = [x.transpose(1, 2) if outer and x.ndim == 3 else x for x in inputs]
         values: dict[Key, Any] = dict(zip(self.inputs, given, strict=True))
-        pending = list(self.calls)
-        while pending:
-            ready = [call for call in pending if all(key in values for key in keys(call[1]))]
-            for (name, number), structure in ready:
-                args, kwargs = filled(structure, values)
-                result = self.layers[name.replace(".", "_")](*args, **kwargs)
-                several = result if isinstance(result, tuple) else (result,)
-                values.update({(name, number, i): value for i, value in enumerate(several)})
-            pending = [call for call in pending if call not in ready]
+        for (name, number), structure in self.calls:
+            args, kwargs = filled(structure, values)
+            result = self.layers[name.replace(".", "_")](*args, **kwargs)
+            several = result if isinstance(result, tuple) else (result,)
+            values.update({(name, number, i): value for i, value in enumerate(several)})
         found = [values[key] for key in self.outputs]
         found = [x.transpose(1, 2) if outer and x.ndim == 3 else x for x in found]
         return found[0] if len(found) == 1 else tuple(found)
@@ -90,6 +87,27 @@ def read(config: Config) -> tuple[list[Key], list[Call], list[Key]]:
         for number, node in enumerate(layer["inbound_nodes"])
     ]
     return several(config["input_layers"]), calls, several(config["output_layers"])
+
+
+def in_rounds(calls: list[Call]) -> list[Call]:
+    """Calls in an order in which they can be run: first all that take the inputs only, then those that take these."""
+    position = {call: i for i, (call, _) in enumerate(calls)}
+    takers: list[list[int]] = [[] for _ in calls]
+    missing = [0] * len(calls)
+    for i, (_, structure) in enumerate(calls):
+        for giver in {(name, number) for name, number, _ in keys(structure)} & position.keys():
+            takers[position[giver]].append(i)
+            missing[i] += 1
+    ready, order = [i for i, number in enumerate(missing) if not number], []
+    while ready:
+        order += ready
+        following = []
+        for i in (taker for giver in ready for taker in takers[giver]):
+            missing[i] -= 1
+            if not missing[i]:
+                following.append(i)
+        ready = sorted(following)
+    return [calls[i] for i in order]
 
 
 def several(stated: Any) -> list[Key]:
