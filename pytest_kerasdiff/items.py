@@ -25,13 +25,8 @@ class ModelCollector(pytest.File):
 
     @classmethod
     def from_file(cls, parent: pytest.Collector, path: Path) -> ModelCollector:
-        """Make the collector; a file outside rootdir gets its absolute path as node id, where pytest gives none.
-
-        With it ``--lf`` finds the file again, and a node id printed can be typed.
-        """
-        if path.is_relative_to(parent.config.rootpath):
-            return cls.from_parent(parent, path=path)
-        return cls.from_parent(parent, path=path, nodeid=path.as_posix())
+        """Make the collector."""
+        return cls.from_parent(parent, path=path, nodeid=parent.config.stash[SESSION].node_id(path))
 
     def collect(self) -> Iterator[pytest.Collector]:
         """One collector for each layer that the file lists."""
@@ -159,7 +154,9 @@ class CheckItem(_Item):
         """
         reason = self.turned_off()
         if reason is not None:
-            self.user_properties.append((OFF, [str(self.path), self.layer_name, self.name, reason]))
+            self.user_properties.append(
+                (OFF, [self.config.stash[SESSION].node_id(self.path), self.layer_name, self.name, reason])
+            )
             raise _skipped(reason)
         for check in self.model_report()["checks"]:
             if (check["layer"], check["check"]) == (self.layer_name, self.name):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pytest
 
@@ -13,13 +12,16 @@ from pytest_kerasdiff.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from pytest_kerasdiff.progress import Progress
     from pytest_kerasdiff.session import KerasdiffSession
 
 SESSION: pytest.StashKey[KerasdiffSession] = pytest.StashKey()
 OFF = "kerasdiff_off"
-"""User property of a test that a marker has turned off: model, layer, check, reason. It reaches xdist's controller."""
+"""User property of a test that a marker has turned off: the model's node id, layer, check, reason. It reaches xdist's
+controlling process."""
+_FAILED: pytest.StashKey[RunError] = pytest.StashKey()
 pytest_plugins = ("pytest_kerasdiff.fixtures",)
 
 
@@ -53,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     given = config.getoption("keras_model")
     models = given or config.getini("keras_model")
-    if not models:
+    if not (models or _is_told(config)):
         return
     try:
         from pytest_kerasdiff import session
@@ -72,7 +74,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_TurnedOff(made))
     except RunError as error:
         _close(config)
-        raise pytest.UsageError(str(error)) from None
+        if not _is_told(config):
+            raise pytest.UsageError(str(error)) from None
+        config.stash[_FAILED] = error  # a worker that dies of it now is replaced by one that does the same
+
+
+def _is_told(config: pytest.Config) -> bool:
+    """Whether this is a worker of xdist whose controlling process compares models."""
+    if not hasattr(config, "workerinput"):
+        return False
+    from pytest_kerasdiff import workers
+
+    return workers.Controller.of(config) is not None
 
 
 class _TurnedOff:
@@ -85,8 +98,7 @@ class _TurnedOff:
         """Look for the property of a test that was turned off."""
         for name, value in report.user_properties if report.when == "call" else ():
             if name == OFF and isinstance(value, list | tuple):
-                path, layer, check, reason = value
-                self._session.turn_off(Path(path), layer, check, reason)
+                self._session.turn_off(*value)
 
 
 def _value(config: pytest.Config, option: options.Option) -> str | list[str] | None:
@@ -134,13 +146,27 @@ def _collector(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
     """Learn the layers of files that do not list them, so that a run that cannot be made is a usage error."""
-    own = session.config.stash.get(SESSION, None)
-    if own is not None and not session.config.pluginmanager.hasplugin("dsession"):
-        try:
+    config = session.config
+    own = config.stash.get(SESSION, None)
+    try:
+        if _FAILED in config.stash:
+            raise config.stash[_FAILED]
+        if own is not None and not config.pluginmanager.hasplugin("dsession"):
             own.find_layers()
-        except RunError as error:
-            raise pytest.UsageError(str(error)) from None
+    except RunError as error:
+        _end(config, error)
     return (yield)
+
+
+def _end(config: pytest.Config, error: RunError) -> NoReturn:
+    """End this process for an error; where it is a worker, the controlling process says why."""
+    from pytest_kerasdiff import workers
+
+    controller = workers.Controller.of(config)
+    if controller is None:
+        raise pytest.UsageError(str(error)) from None
+    controller.leave_error(config, error)
+    pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -179,7 +205,24 @@ def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker where the reports will be."""
     session = node.config.stash.get(SESSION, None)
     if session is not None:
-        node.workerinput["kerasdiff_folders"] = session.folders()
+        session.tell(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node: Any) -> None:
+    """Send the reports to an xdist worker on another host."""
+    session = node.config.stash.get(SESSION, None)
+    if session is not None:
+        session.send(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Say why an xdist worker could not work."""
+    session = node.config.stash.get(SESSION, None)
+    line = session.error_of(node) if session is not None else None
+    if line is not None:
+        raise pytest.UsageError(line)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import checklist, child, listing, manifest, modelfile, once, supervisor, tally, text
+from pytest_kerasdiff import checklist, child, listing, manifest, modelfile, once, supervisor, tally, text, workers
 from pytest_kerasdiff.checks import concerned
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
@@ -63,8 +63,10 @@ class KerasdiffSession:
         self._runs: dict[Path, supervisor.Run] = {}
         self._shared: dict[Path, Path] = {}
         self._reports: dict[Path, Report] = {}
+        self._found: dict[Path, list[listing.Entry]] = {}
         self._off: dict[Path, dict[tuple[str, str], str]] = {}
-        self._worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+        self._controller = workers.Controller.of(config)
+        self._workers = workers.Workers()
         self._shows_only = any(getattr(config.option, name, False) for name in _SHOW_ONLY)
         self._collected = self._add_arguments(explicit)
         try:
@@ -89,7 +91,18 @@ class KerasdiffSession:
         self._manifests = {
             path: manifest.find(path, own.manifest, self._config.rootpath) for path, own in self.models.items()
         }
+        self._tests = {path: self._names(path) for path in self.models}
+        if self._controller is not None:
+            self._controller.demand_equal(list(self._tests.values()))
         self._spread_switches()
+
+    def _names(self, path: Path) -> list[str]:
+        """``layer::check`` of every test of a model, as far as its file knows them."""
+        layers = self.layers.get(path, [])
+        made = [*((la.name, "output") for la in layers), *concerned.made(layers, self._manifests[path])]
+        if self.models[path].selftest:
+            made.append((checklist.MODEL, checklist.SELFTEST))
+        return [f"{layer}::{check}" for layer, check in made]
 
     def _add_arguments(self, explicit: bool) -> set[Path]:
         """Collect the models as if their files had been named; a model of the ini only where no argument says else.
@@ -142,7 +155,7 @@ class KerasdiffSession:
         for argument in (str(self._config.invocation_params.dir), str(self._config.rootpath)):
             if argument not in sys.path:
                 sys.path.append(argument)
-        if self._worker is None and not self._shows_only:
+        if self._controller is None and not self._shows_only:
             for path in self.models:
                 if path in self._collected:
                     self._run(path, starts=False)
@@ -168,13 +181,39 @@ class KerasdiffSession:
         cache = getattr(self._config, "cache", None)  # none with -p no:cacheprovider
         return Path(cache.mkdir("kerasdiff")) if cache is not None else None
 
-    def folders(self) -> dict[str, str]:
-        """Folder of each model for xdist's workers: of its run, or the one in which they make it where one asks."""
+    def node_id(self, path: Path) -> str:
+        """Node id of a model; a file outside rootdir has its absolute path, where pytest gives none.
+
+        With it ``--lf`` finds the file again, and a node id printed can be typed. Every worker has that of the
+        controlling process.
+        """
+        if self._controller is not None:
+            return self._controller.models[self._place(path)].node_id
+        root = self._config.rootpath
+        return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+    def _place(self, path: Path) -> int:
+        return list(self.models).index(path)
+
+    def tell(self, node: Any) -> None:
+        """Tell a worker of xdist where reports will be: in the folder of a run, or in one that it fills itself."""
         for path in self.models:
             if path not in self._runs and path not in self._shared:
                 self._shared[path] = Path(tempfile.mkdtemp(prefix="kerasdiff-"))
         folders = {**self._shared, **{path: run.folder for path, run in self._runs.items()}}
-        return {str(path): str(folder) for path, folder in folders.items()}
+        self._workers.tell(node, [workers.Told(self.node_id(p), str(folders[p]), self._tests[p]) for p in self.models])
+
+    def send(self, node: Any) -> None:
+        """Send a worker that sees no folder of this host what it asks for; all runs are finished by now."""
+        if self._workers.waits(node):
+            self.find_layers()
+            reports = {str(self._place(path)): dict(self.report(path)) for path in self._runs}
+            unlisted = {str(self._place(path)): entries for path, entries in self._found.items()}
+            self._workers.send(node, workers.Sent(reports, unlisted))
+
+    def error_of(self, node: Any) -> str | None:
+        """The line with which a worker that has ended says why it could not work."""
+        return self._workers.error(node)
 
     def find_layers(self) -> None:
         """Learn the layers of files that do not list them from the reference process; before tests are collected.
@@ -183,18 +222,22 @@ class KerasdiffSession:
             RunError: Keras cannot build the model.
         """
         for path in self._collected - self.layers.keys():
-            if self.models[path].reference is not None:
-                entries = self._listed(path)
-            elif self._worker is not None:
-                folder = self._worker_folder(path)
-                while folder.is_dir() and not (folder / child.REFERENCE_TRACE).exists():
-                    time.sleep(0.02)
-                entries = listing.read(folder)
-            elif path in self._runs:
-                entries = self._runs[path].layers()
-            else:  # nothing will be run, so that a stale list lets nothing pass untested
-                entries = self._listed(path)
-            self.layers[path] = [modelfile.LayerEntry(*entry) for entry in entries]
+            self._found[path] = self._find(path)
+            self.layers[path] = [modelfile.LayerEntry(*entry) for entry in self._found[path]]
+
+    def _find(self, path: Path) -> list[listing.Entry]:
+        if self._controller is not None and self._controller.is_remote:
+            return self._controller.receive().layers[str(self._place(path))]
+        if self.models[path].reference is not None:
+            return self._listed(path)
+        if self._controller is not None:
+            folder = self._folder(path)
+            while folder.is_dir() and not (folder / child.REFERENCE_TRACE).exists():
+                time.sleep(0.02)
+            return listing.read(folder)
+        if path in self._runs:
+            return self._runs[path].layers()
+        return self._listed(path)  # nothing will be run, so that a stale list lets nothing pass untested
 
     def layers_of(self, path: Path) -> list[modelfile.LayerEntry]:
         """Every call of every layer of a model, whether its tests are collected or not.
@@ -248,7 +291,7 @@ class KerasdiffSession:
             RunError: The run cannot be made, or is not to be found.
         """
         if path not in self._reports:
-            if self._worker is None:
+            if self._controller is None:
                 self._reports[path] = self._run(path).wait(lambda: self._watch(progress))
                 self._publish(path)
             else:
@@ -261,21 +304,33 @@ class KerasdiffSession:
             progress.show([words for run in self._runs.values() if run.runs for words in run.doing()])
 
     def _of_controller(self, path: Path) -> Report:
-        folder = self._worker_folder(path)
-        if not folder.is_dir():
+        assert self._controller is not None
+        if not self._controller.is_remote:
+            folder = self._folder(path)
+            if not folder.is_dir():
+                raise RunError(f"{path}: {folder} has gone: the controlling pytest process has ended")
+            return once.report(self.models[path], self._config.rootpath, folder)
+        sent = self._controller.receive().reports.get(str(self._place(path)))
+        if sent is None:
             raise RunError(
-                f"{path}: the report of the controlling pytest process is not at {folder / child.REPORT}; workers on "
-                "other hosts cannot read it: run the model's tests on this host"
+                f"{self.node_id(path)}: workers on other hosts have its report only where its tests are collected: "
+                "name it with --keras-model, or run this test on this host"
             )
-        return once.report(self.models[path], self._config.rootpath, folder)
+        return sent
+
+    def _folder(self, path: Path) -> Path:
+        """Folder of a model's report, for a worker on this host."""
+        assert self._controller is not None
+        return Path(self._controller.models[self._place(path)].folder)
 
     def _publish(self, path: Path) -> None:
         folder = self.models[path].report
         if folder is not None:
             supervisor.publish(dict(self._reports[path]), folder / self._report_name(path))
 
-    def turn_off(self, path: Path, layer: str, check: str, reason: str) -> None:
-        """Note that a marker has turned a check off: the report at the end shows it."""
+    def turn_off(self, node_id: str, layer: str, check: str, reason: str) -> None:
+        """Note that a marker has turned a check of a model off: the report at the end shows it."""
+        (path,) = [path for path in self.models if self.node_id(path) == node_id]
         self._off.setdefault(path, {})[layer, check] = reason
 
     def finish(self) -> None:
@@ -284,7 +339,7 @@ class KerasdiffSession:
         Raises:
             RunError: A report cannot be written.
         """
-        if self._worker is not None:
+        if self._controller is not None:
             return  # it has seen a part of the tests
         for path, folder in self._shared.items():
             if path not in self._reports and (made := once.read(folder)) is not None:
@@ -294,10 +349,6 @@ class KerasdiffSession:
             if path in self._reports:
                 self._reports[path] = tally.without(self._reports[path], off)
                 self._publish(path)
-
-    def _worker_folder(self, path: Path) -> Path:
-        assert self._worker is not None
-        return Path(self._worker.get("kerasdiff_folders", {}).get(str(path), os.devnull))
 
     def close(self) -> None:
         """End all processes and remove their folders."""
@@ -323,5 +374,5 @@ class KerasdiffSession:
     def summaries(self) -> Iterator[tuple[str, list[str]]]:
         """(model, lines) of each report."""
         for path, report in self._reports.items():
-            if self._worker is None:
+            if self._controller is None:
                 yield path.name, [*text.header(report), *text.summary(report)]
