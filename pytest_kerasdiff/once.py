@@ -11,13 +11,14 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
 
-def report(settings: Settings, rootdir: Path, folder: Path) -> dict[str, Any]:
+def report(settings: Settings, rootdir: Path, folder: Path, cache: Path | None) -> dict[str, Any]:
     """The report of a run that is made at most once; it and its error are kept in a folder that the processes share.
 
     Args:
         settings: What to do.
         rootdir: pytest's.
         folder: Existing folder, on this host.
+        cache: Folder in which references are kept between runs; None where nothing is.
 
     Raises:
         RunError: The run cannot be made; every process that asks gets the same line.
@@ -28,7 +29,7 @@ def report(settings: Settings, rootdir: Path, folder: Path) -> dict[str, Any]:
     from filelock import FileLock
 
     with FileLock(folder / "lock"):  # given back by the system where its holder dies
-        return read(folder) or _make(settings, rootdir, folder)
+        return read(folder) or _make(settings, rootdir, folder, cache)
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -38,11 +39,11 @@ def read(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def _make(settings: Settings, rootdir: Path, folder: Path) -> dict[str, Any]:
+def _make(settings: Settings, rootdir: Path, folder: Path, cache: Path | None) -> dict[str, Any]:
     error = folder / "error.txt"
     if error.exists():
         raise RunError(error.read_text("utf-8"))
-    run = supervisor.Run(settings, rootdir, folder)
+    run = supervisor.Run(settings, rootdir, folder, cache=cache)
     try:
         made = run.wait()
     except RunError as reason:

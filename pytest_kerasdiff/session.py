@@ -309,7 +309,7 @@ class KerasdiffSession:
             folder = self._folder(path)
             if not folder.is_dir():
                 raise RunError(f"{path}: {folder} has gone: the controlling pytest process has ended")
-            return once.report(self.models[path], self._config.rootpath, folder)
+            return once.report(self.models[path], self._config.rootpath, folder, self._cache())
         sent = self._controller.receive().reports.get(str(self._place(path)))
         if sent is None:
             raise RunError(

@@ -120,7 +120,12 @@ def test_a_test_of_ones_own_has_the_models_of_the_ini_compared(tmp_path: Path) -
     assert done.run.returncode == 0, done.run.stdout + done.run.stderr
     assert outcomes(done) == ["PASSED"] * 4
     assert "equivalent: 6 of 6 layers pass" in done.run.stdout
-    assert json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["verdict"] == "pass"
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert (report["verdict"], report["reference"]["source"]) == ("pass", "made")
+    again = Done(tmp_path, helpers.run_pytest(tmp_path, "-v", "test_own.py", "-n", "2"))
+    assert outcomes(again) == ["PASSED"] * 4
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["reference"]["source"] == "cached"
     assert helpers.left_behind(tmp_path / "tmp") == []
     assert helpers.processes_of(tmp_path) == []
 
