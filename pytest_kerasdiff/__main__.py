@@ -60,12 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sides = ("reference",) if only_records else supervisor.SIDES
         run = supervisor.Run(settings, Path.cwd(), sides=sides, cache=Path.cwd() / CACHE)
         shown = Progress(lambda line: None, _over if sys.stderr.isatty() else None)
+
+        def watch() -> None:
+            shown.show(run.doing())
+
         try:
             if only_records:
-                run.finish_reference()
+                run.finish_reference(watch)
+                shown.end()
                 print(_recorded(settings))
                 return 0
-            report = run.wait(lambda: shown.show(run.doing()))
+            report = run.wait(watch)
         finally:
             shown.end()
             run.close()

@@ -104,16 +104,18 @@ class Run:
         """
         report: dict[str, Any] = self._result(child.REPORT, self.sides, watch=watch)
         if self.settings.record is not None:
-            self.finish_reference()
+            self.finish_reference(watch)
         return report
 
-    def finish_reference(self) -> None:
-        """Wait for the end of the reference process, which writes the recorded reference last.
+    def finish_reference(self, watch: Callable[[], None] = lambda: None) -> None:
+        """Wait for the end of the reference process, which writes the recorded reference last; see ``wait``.
 
         Raises:
             RunError: It says why that cannot be, or died.
         """
-        status = self._children["reference"].wait()
+        while (status := self._children["reference"].poll()) is None:
+            watch()
+            time.sleep(_POLL_S)
         if status != 0:
             raise RunError(self._last_words("reference", status))
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +14,7 @@ import pytest
 from pytest_kerasdiff import phases
 from pytest_kerasdiff.phases import Phases
 from pytest_kerasdiff.progress import LONG_S, Progress
+from tests import helpers
 
 
 class Clock:
@@ -73,3 +79,47 @@ def test_phases_have_time_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_folder_that_has_gone_stops_nothing(tmp_path: Path) -> None:
     Phases(tmp_path / "gone", "reference").begin("load", "Keras: loading the model")
+
+
+def on_a_terminal(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run the program, its errors on a terminal, and what was written there."""
+    ours, theirs = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while part := os.read(ours, 4096):
+                shown.append(part)
+        except OSError:  # the other end is closed
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    command = [sys.executable, "-m", "pytest_kerasdiff", *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=helpers.environment(folder, COLUMNS="120"),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(theirs)
+        reader.join(10)
+        os.close(ours)
+    return done, b"".join(shown).decode()
+
+
+def test_what_only_records_shows_how_far_it_is(tmp_path: Path) -> None:
+    helpers.write_tiny(tmp_path / "net.h5")
+    done, shown = on_a_terminal(tmp_path, "net.h5", "--record=ref.h5")
+    assert done.returncode == 0, shown
+    lines = [line.strip() for line in shown.split("\r") if line.strip()]
+    assert "kerasdiff: Keras: loading the model" in lines
+    assert all(line.startswith("kerasdiff: Keras: ") for line in lines)
+    assert shown.endswith("\r")  # nothing is left
+    assert done.stdout.startswith("recorded: ")

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_kerasdiff import cache, child, manifest
 from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.phases import Phases
 
 
 def work(job: child.Job) -> None:
@@ -29,6 +30,7 @@ def work(job: child.Job) -> None:
     if settings.record is not None:
         from pytest_kerasdiff import recorded
 
+        Phases(job.folder, "reference").begin("record", "Keras: recording what it computed")
         recorded.write(job.folder / child.REFERENCE_TRACE, settings.record, settings, stated)
 
 
