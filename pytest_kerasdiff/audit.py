@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pytest_kerasdiff import compact
 from pytest_kerasdiff.align.kinds import ACTIVATION_LAYERS, IDENTITIES, activation_of, inside
 from pytest_kerasdiff.trace import Glance, Layer, ReferenceTrace
 
@@ -29,7 +31,10 @@ def unexercised(trace: ReferenceTrace) -> dict[str, list[str]]:
     """What the probe inputs left out, by the report name of the layer; layers that they exercised are not in it."""
     found = {}
     for layer in trace.layers:
-        words = list(_of_layer(trace, layer)) if layer.inputs and layer.class_name not in IDENTITIES else []
+        words: list[str] = []
+        if layer.inputs and layer.class_name not in IDENTITIES:
+            with contextlib.suppress(compact.UnknownError):
+                words += _of_layer(trace, layer)
         if words:
             found[layer.name] = words
     return found

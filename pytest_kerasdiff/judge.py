@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from pytest_kerasdiff import regions, verdict
+from pytest_kerasdiff import compact, regions, verdict
 from pytest_kerasdiff.align import padding
 from pytest_kerasdiff.align.alignment import Alignment, outputs_in_order
 from pytest_kerasdiff.align.axes import Axes, AxesError, rearrange, without_units
 from pytest_kerasdiff.align.layouts import Layouts
+from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.feeding import Layout
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.regroup import Regrouping
@@ -113,8 +114,19 @@ class Judge:
         }
 
     def finish(self) -> None:
-        """Join what a right port computes in another way; after everything else is settled."""
-        if any(v.status not in ("pass", "declared") for v in self.verdicts) and self.outputs_are_right():
+        """Join what a right port computes in another way; after everything else is settled.
+
+        Raises:
+            RunError: Whether it does so, a compact reference does not tell.
+        """
+        doubtful = [i for i, v in enumerate(self.verdicts) if v.status not in ("pass", "declared")]
+        if doubtful and self.outputs_are_right():
+            if isinstance(self._reference.values, compact.Values):
+                raise RunError(
+                    f"the port's outputs are Keras's, and {self.layers[doubtful[0]].name} is not found in it: whether "
+                    "it is computed in another way, a compact reference does not tell; record it without "
+                    "--kerasdiff-compact"
+                )
             regions.join(self, self._reference)
 
     def judge_again(self) -> None:
@@ -219,7 +231,10 @@ class Judge:
         position = self.layer_of[keras_value]
         own = self._manifest.tolerances.get(self._reference.layers[position].name)
         tol = own.tol if own else self._tol
-        expected, mask = self._reference.values[keras_value], self._unread.get(keras_value)
+        values, mask = self._reference.values, self._unread.get(keras_value)
+        if isinstance(values, compact.Values) and keras_value not in values:
+            return values.compare(keras_value, array, tol, self._rule(position))
+        expected = values[keras_value]
         if mask is not None and array.shape == expected.shape:
             array = np.where(mask.reshape(*mask.shape, *[1] * (array.ndim - 2)), array, expected)
         glance = self._reference.glance(keras_value, expected)
@@ -346,6 +361,8 @@ class Judge:
         value = self._reference.layers[position].outputs[0] if value is None else value
         try:
             array = self.candidate.run([torch_value], self.feed(position, torch_value, ignoring))[torch_value]
+        except compact.UnknownError:
+            return verdict.failed(compact.NOT_JUDGED, self._scale(value))
         except (AxesError, ReplayError, ValueError) as error:
             scale = self._scale(value)
             return verdict.failed(f"cannot run on Keras's input: {error}", scale)
@@ -433,6 +450,9 @@ class Judge:
             keras = self.layouts.keras
             array = rearrange(self._reference.values[source], keras[source], keras[layer.outputs[0]])
             result.isolated = self._measure(layer.outputs[0], array)
+        except compact.UnknownError:
+            result.isolated = verdict.failed(compact.NOT_JUDGED, self._scale(layer.outputs[0]))
+            return
         except (AxesError, ValueError):
             result.isolated = verdict.failed(
                 f"shape {self._reference.shapes[source]} is passed on unchanged, expected "
@@ -505,6 +525,9 @@ class Judge:
             )
             if layer.name in self._manifest.declared:
                 result.status, result.reason = "declared", self._manifest.declared[layer.name]
+        elif result.isolated.reason == compact.NOT_JUDGED:
+            result.status, result.reason = "inherited", compact.NOT_JUDGED
+            result.inherits_from = self._guilty(position)
         elif not result.isolated.passes and (missing := self._missing_before(layer.inputs)) is not None:
             result.status, result.inherits_from = "inherited", missing
             result.reason = f"the port has one value for two inputs of this layer, because it lacks {missing}"

@@ -40,6 +40,7 @@ class Settings:
     no_cache: bool = False
     record: Path | None = None
     reference: Path | None = None
+    compact: bool = False
     off: tuple[Switch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -191,6 +192,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("no_cache", "make the reference anew, and keep nothing of it between runs", _switch, ""),
     Option("record", "write a recorded reference: what Keras computed, as one portable file", _path, "PATH"),
     Option("reference", "use a recorded reference; Keras and TensorFlow are not needed", _path, "PATH"),
+    Option("compact", "record projections in place of activations: says whether and where first", _switch, ""),
     Option(
         "off",
         "turn a check off, with the reason, which the report shows; repeatable, one a line in the ini",
@@ -228,6 +230,9 @@ def resolve(
     if values.get("record") is not None and values.get("reference") is not None:
         prefix = "--" if program else "--kerasdiff-"
         raise RunError(f"{prefix}record and {prefix}reference: a reference is either written or used")
+    if values.get("compact") and values.get("record") is None:
+        prefix = "--" if program else "--kerasdiff-"
+        raise RunError(f"{prefix}compact says how a reference is recorded: it goes with {prefix}record=PATH")
     return Settings(keras_model=(folder / keras_model).resolve(), **values)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_kerasdiff import child, derived, fingerprint, modelfile, tracefile
+from pytest_kerasdiff import child, compact, derived, fingerprint, modelfile, tracefile
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -53,10 +53,17 @@ def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> No
     except OSError as error:
         raise RunError(f"{target}: cannot be written: {error.strerror or error}") from None
     try:
-        left_out = _derived(reference)
-        for number in reference.values:
-            if number not in left_out:
-                writer.add_value(number, reference.values[number])
+        # Which steps of a masked value are read is not told by projections of all of them.
+        sketched = settings.compact and not reference.step_masks
+        left_out = set() if sketched else _derived(reference)
+        for number in (n for n in reference.values if n not in left_out):
+            array = reference.values[number]
+            ends = number in (*reference.inputs, *reference.outputs)
+            kept = compact.sketch(array) if sketched and not ends else None
+            if kept is None:
+                writer.add_value(number, array)
+            else:
+                writer.add_sketch(number, kept)
         for number in reference.step_masks:
             writer.add_mask(number, reference.step_masks[number])
         in_model = _in_model(reference, settings.keras_model)
@@ -109,7 +116,8 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
     silent = {name for name in _ITS_OWN if getattr(settings, name) == getattr(unset, name)}
     other = [words for name, words in _IN_WORDS.items() if name not in silent and now[name] != made_from.get(name)]
     if other:
-        raise RunError(f"{path}: stale: recorded from {' and '.join(other)}; {_renewal(path, settings)}")
+        again = dataclasses.replace(settings, compact=bool(said["sketched"]))
+        raise RunError(f"{path}: stale: recorded from {' and '.join(other)}; {_renewal(path, again)}")
     own = {name: made_from[name] for name in ("precision", "batch", "seed")}
     return tracefile.read(path, settings.keras_model), dataclasses.replace(settings, **own)
 
@@ -122,6 +130,7 @@ def _renewal(path: Path, settings: Settings) -> str:
         for name in (*_ITS_OWN, "keras", "manifest")
         if getattr(settings, name) != getattr(unset, name)
     )
+    given += " --compact" if settings.compact else ""
     return (
         f"renew it where Keras is installed: python -m pytest_kerasdiff {settings.keras_model} --record={path}{given}"
     )

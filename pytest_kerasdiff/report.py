@@ -90,6 +90,7 @@ def build(
         "reference": {
             "source": "recorded" if settings.reference else "made" if made else "cached",
             "path": str(settings.reference) if settings.reference else None,
+            "compact": bool(reference.sketches),
         },
         "timing": {**(with_side("reference", further.timing) if made else {}), **phases.timing()},
         "memory": {**(with_side("reference", further.memory) if made else {}), **phases.memory()},

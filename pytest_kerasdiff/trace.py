@@ -112,6 +112,23 @@ class Glance:
         return max(0.0, -self.least, self.greatest)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sketch:
+    """What a compact reference keeps of a value; see ``compact.py``.
+
+    Attributes:
+        shape: Of the value.
+        glance: Of the value.
+        projections: (projections, channels): sums with random signs.
+        samples: Some of its elements.
+    """
+
+    shape: tuple[int, ...]
+    glance: Glance
+    projections: npt.NDArray[np.float64]
+    samples: npt.NDArray[np.float64]
+
+
 @dataclasses.dataclass(frozen=True)
 class ReferenceTrace:
     """What Keras computed.
@@ -127,6 +144,7 @@ class ReferenceTrace:
         environment: Versions and platform that made the trace.
         notes: What a reader of the report must know, such as a changed dtype policy.
         curves: What the activation function of a layer makes of ``CURVE_AT``, by the layer's report name.
+        sketches: What there is of the values that a compact reference does not hold; empty in every other one.
     """
 
     layers: tuple[Layer, ...]
@@ -139,6 +157,7 @@ class ReferenceTrace:
     masks: frozenset[int] = frozenset()
     step_masks: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     curves: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    sketches: Mapping[int, Sketch] = dataclasses.field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -161,7 +180,7 @@ class ReferenceTrace:
 
     @functools.cached_property
     def _glances(self) -> dict[int, Glance]:
-        return {}
+        return {value: kept.glance for value, kept in self.sketches.items()}
 
     def glance(self, value: int, array: Array | None = None) -> Glance:
         """What is asked of a value more than once, kept so that its array is read once.

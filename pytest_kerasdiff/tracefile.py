@@ -11,11 +11,13 @@ Beside it a file tells what Keras gave in further runs, which end later: group `
 A recorded reference (``recorded.py``) has the same form, compressed, with the group ``further`` in it. It lacks what
 can be had otherwise: values that ``derived.py`` computes, whose shapes are ``header["derived"]``, and weights that the
 model file holds, whose datasets there are named by ``header["in_model"]``. What it was made from is
-``header["made_from"]``.
+``header["made_from"]``. The compact form (``compact.py``) has ``projections/<number>`` (4, channels) and
+``samples/<number>`` (64) in place of most values, and their shape, least and greatest in ``header["sketched"]``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +27,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pytest_kerasdiff import derived, modelfile
-from pytest_kerasdiff.trace import Array, FurtherRuns, Layer, ReferenceTrace
+from pytest_kerasdiff import compact, derived, modelfile
+from pytest_kerasdiff.trace import Array, FurtherRuns, Glance, Layer, ReferenceTrace, Sketch
 
 FORMAT = 5
 
@@ -43,10 +45,17 @@ class TraceWriter:
         self._masks = self._file.create_group("masks")
         self._weights = self._file.create_group("weights")
         self._names: list[tuple[str, str]] = []
+        self._sketched: dict[str, list[Any]] = {}
 
     def add_value(self, number: int, array: Array) -> None:
         """Write one value."""
         self._add(self._values, str(number), array)
+
+    def add_sketch(self, number: int, kept: Sketch) -> None:
+        """Write what a compact reference has in place of a value."""
+        self._add(self._file.require_group("projections"), str(number), kept.projections)
+        self._add(self._file.require_group("samples"), str(number), kept.samples)
+        self._sketched[str(number)] = [kept.shape, dataclasses.asdict(kept.glance)]
 
     def add_mask(self, number: int, array: Array) -> None:
         """Write the mask of one value."""
@@ -89,6 +98,7 @@ class TraceWriter:
             "environment": dict(environment),
             "notes": list(notes),
             "curves": list(curves),
+            "sketched": self._sketched,
             **(more or {}),
         }
         _write_json(self._file, "header", header)
@@ -221,19 +231,24 @@ def read(path: Path, model: Path | None = None) -> ReferenceTrace:
     values = file["values"]
     shapes = {int(name): tuple(values[name].shape) for name in values}
     shapes |= {int(name): tuple(shape) for name, shape in said.get("derived", {}).items()}
-    stored = _Stored(values, {int(name): name for name in values})
+    stored: Mapping[int, Array] = _Stored(values, {int(name): name for name in values})
+    sketches = {
+        int(name): Sketch(tuple(shape), Glance(**glance), file["projections"][name][()], file["samples"][name][()])
+        for name, (shape, glance) in said["sketched"].items()
+    }
     weights = _Weights(file["weights"], said, model)
     return ReferenceTrace(
         layers,
         tuple(said["outputs"]),
-        derived.values(stored, layers, weights, shapes),
-        shapes,
+        compact.Values(stored, sketches) if sketches else derived.values(stored, layers, weights, shapes),
+        shapes | {number: kept.shape for number, kept in sketches.items()},
         weights,
         said["environment"],
         tuple(said["notes"]),
         frozenset(int(name) for name in values if values[name].dtype.kind == "b"),
         _Stored(file["masks"], {int(name): name for name in file["masks"]}),
         _Stored(file.get("curves", file), {name: str(i) for i, name in enumerate(said["curves"])}),
+        sketches,
     )
 
 
