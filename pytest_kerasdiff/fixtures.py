@@ -90,7 +90,7 @@ def keras_config(pytestconfig: pytest.Config, kerasdiff_model: str | Path) -> Ke
 
     session, path = _configured(pytestconfig, kerasdiff_model)
     try:
-        return KerasConfig(session.layers_of(path), session.files[path].inputs())
+        return KerasConfig(session.layers_of(path), session.file(path).inputs())
     except RunError as error:
         _refuse(str(error))
 

@@ -63,6 +63,7 @@ class KerasdiffSession:
         self._runs: dict[Path, supervisor.Run] = {}
         self._shared: dict[Path, Path] = {}
         self._reports: dict[Path, Report] = {}
+        self._files: dict[Path, modelfile.ModelFile] = {}
         self._found: dict[Path, list[listing.Entry]] = {}
         self._off: dict[Path, dict[tuple[str, str], str]] = {}
         self._controller = workers.Controller.of(config)
@@ -80,14 +81,20 @@ class KerasdiffSession:
 
     def _read_files(self) -> None:
         """Learn what the files say."""
-        self.files = {path: modelfile.read(path) for path in self.models}
         self.layers: dict[Path, list[modelfile.LayerEntry]] = {}
-        for path, file in self.files.items():
-            try:
-                self.layers[path] = file.layers()
-            except RunError:
-                if self.models[path].keras is None:
-                    raise  # else the user's code knows the layers: see find_layers
+        if self._controller is not None and not self._controller.is_remote:
+            # What is not read need not be imported: h5py and numpy take longer than all else that a worker does.
+            for path, told in zip(self.models, self._controller.models, strict=False):
+                if told.layers is not None:
+                    self.layers[path] = [modelfile.LayerEntry(*entry) for entry in told.layers]
+        else:
+            for path in self.models:
+                file = self.file(path)
+                try:
+                    self.layers[path] = file.layers()
+                except RunError:
+                    if self.models[path].keras is None:
+                        raise  # else the user's code knows the layers: see find_layers
         self._manifests = {
             path: manifest.find(path, own.manifest, self._config.rootpath) for path, own in self.models.items()
         }
@@ -135,6 +142,16 @@ class KerasdiffSession:
         for path, own in list(self.models.items()):
             off = tuple(s for s in own.off if any(s.matches(layer, check) for layer, check in made[path]))
             self.models[path] = dataclasses.replace(own, off=off)
+
+    def file(self, path: Path) -> modelfile.ModelFile:
+        """What the file of a model says.
+
+        Raises:
+            RunError: It cannot be read.
+        """
+        if path not in self._files:
+            self._files[path] = modelfile.read(path)
+        return self._files[path]
 
     def manifest(self, path: Path) -> Manifest:
         """The manifest of a model."""
@@ -201,7 +218,13 @@ class KerasdiffSession:
             if path not in self._runs and path not in self._shared:
                 self._shared[path] = Path(tempfile.mkdtemp(prefix="kerasdiff-"))
         folders = {**self._shared, **{path: run.folder for path, run in self._runs.items()}}
-        self._workers.tell(node, [workers.Told(self.node_id(p), str(folders[p]), self._tests[p]) for p in self.models])
+        listed = {
+            path: [(la.name, la.class_name, la.config) for la in layers]
+            for path, layers in self.layers.items()
+            if path not in self._found
+        }
+        told = [workers.Told(self.node_id(p), str(folders[p]), self._tests[p], listed.get(p)) for p in self.models]
+        self._workers.tell(node, told)
 
     def send(self, node: Any) -> None:
         """Send a worker that sees no folder of this host what it asks for; all runs are finished by now."""
@@ -365,10 +388,10 @@ class KerasdiffSession:
         """Lines of pytest's header."""
         return [
             f"kerasdiff: {os.path.relpath(path, self._config.invocation_params.dir)} "
-            f"(Keras {file.keras_version or '?'}) "
+            f"(Keras {self.file(path).keras_version or '?'}) "
             f"against {self.models[path].torch or 'the port named in the manifest'}, "
             f"precision {self.models[path].precision}, tolerance {self.models[path].tol:g}"
-            for path, file in self.files.items()
+            for path in (self.models if self._controller is None else ())
         ]
 
     def summaries(self) -> Iterator[tuple[str, list[str]]]:

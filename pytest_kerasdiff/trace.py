@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,40 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_kerasdiff.change import Change
-
-_CALL = re.compile(r"@\d+$")
+from pytest_kerasdiff.layer import Layer as Layer
 
 Array = npt.NDArray[np.generic]
 
 _FAR = np.geomspace(0.01, 300, 24)
 CURVE_AT: npt.NDArray[np.float64] = np.unique(np.concatenate([-_FAR, [0.0], _FAR, np.linspace(-8.013, 7.987, 65)]))
 """Values at which activation functions are compared: dense where they bend, and as far as clippings may be."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Layer:
-    """One call of one Keras layer.
-
-    Attributes:
-        name: Report name: ``inner/conv``, ``dense@1``.
-        class_name: Keras class.
-        config: The layer's config as the file states it.
-        inputs: Values it took that depend on the model's input, in order.
-        outputs: Values it gave that another layer or the model takes, in order.
-        weights: Names of its weights in Keras's order; the arrays are in ``ReferenceTrace.weights``.
-    """
-
-    name: str
-    class_name: str
-    config: Mapping[str, Any]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    weights: tuple[str, ...] = ()
-
-    @property
-    def weight_owner(self) -> str:
-        """Name without the call number: calls of a shared layer have the same weights."""
-        return _CALL.sub("", self.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

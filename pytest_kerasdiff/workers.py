@@ -24,11 +24,13 @@ class Told:
         node_id: Of its collector: the same on every host, which xdist asks for.
         folder: Of its run, for workers on this host.
         tests: ``layer::check`` of every test, as far as they are known.
+        layers: ``[name, class, config]`` of every call of every layer; None where the file does not list them.
     """
 
     node_id: str
     folder: str
     tests: list[str]
+    layers: list[tuple[str, str, dict[str, Any]]] | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

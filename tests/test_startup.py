@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ def test_a_cached_reference_needs_no_framework(folder: Path) -> None:
     for _ in range(2):
         assert run(folder, "build").returncode == 0
     assert not FRAMEWORKS & set(noted(folder, "reference")["modules"])
+
+
+def test_pytest_starts_the_processes_before_it_imports_numpy() -> None:
+    code = "import sys; from pytest_kerasdiff import items, session; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("False", 0), done.stderr
 
 
 def test_all_initialisers_are_zeros() -> None:

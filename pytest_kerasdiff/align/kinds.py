@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_kerasdiff.trace import Layer
+from pytest_kerasdiff.layer import Layer
 
 Part = tuple[str, str, tuple[str, ...]]
 """(kind, variant, weights) of a primitive; kinds are those of ``operations``."""
