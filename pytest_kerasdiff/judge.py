@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -78,6 +78,8 @@ class Judge:
         self._unread = padding.unread(reference)
         self.verdicts: list[LayerVerdict] = []
         self._regrouping = Regrouping(self, reference)
+        self._nearest: dict[int, tuple[int, str]] = {}
+        """Positions of layers behind one at fault → how many layers it is away, and its name."""
         self._unsteady: dict[int, str] = {}
         """Outputs of the port that its operations do not give again → how they differ."""
 
@@ -131,7 +133,8 @@ class Judge:
 
     def judge_again(self) -> None:
         """Judge all layers by the alignment as it is now."""
-        self.layouts = Layouts(self._reference, self.candidate, self._input_axes, self.alignment.pairs)
+        axes = self.layouts.keras
+        self.layouts = Layouts(self._reference, self.candidate, self._input_axes, self.alignment.pairs, axes)
         self._judge()
 
     def has_another_size(self, position: int) -> bool:
@@ -144,7 +147,7 @@ class Judge:
 
     def picks(self, position: int) -> bool:
         """Whether a layer gives the greatest or least of several values: it hides what is wrong with the others."""
-        nodes = [node for node in self.alignment.keras.nodes if node.owner == position]
+        nodes = self.alignment.keras.of_owner.get(position, ())
         return any(n.kind in ("maximum", "minimum") or (n.kind == "pool" and "max" in n.variant) for n in nodes)
 
     def compute_with(self, position: int, partner: int) -> None:
@@ -167,7 +170,9 @@ class Judge:
         for position, layer in enumerate(self._reference.layers):
             for value in layer.outputs[1:]:
                 self._judge_further(position, value, cumulative.get(value))
+        self._nearest.clear()
         for position in range(len(self._reference.layers)):
+            self._look_back(position)
             self._conclude(position)
         for keras_value, torch_value in self.outputs():
             self._judge_output(keras_value, torch_value)
@@ -382,10 +387,10 @@ class Judge:
         Raises:
             AxesError: Keras's elements cannot be brought into the port's layout.
         """
-        sources = self._sources(position, torch_value, ignoring)
+        sources = _Sources(self, position, torch_value, ignoring)
         inside = self.alignment.torch.between(sources, torch_value)
         needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
-        return {v: self._for_torch(sources[v], v) for v in {*needed, *(set(also) & sources.keys())}}
+        return {v: self._for_torch(sources[v], v) for v in {*needed, *(v for v in also if v in sources)}}
 
     def read_of(self, keras_value: int) -> Array | None:
         """Which steps of a value anything reads, (batch, steps); None where all of them."""
@@ -407,25 +412,14 @@ class Judge:
 
     def inside(self, position: int, torch_value: int, ignoring: frozenset[int]) -> set[int]:
         """Torch values that ``alone`` computes."""
-        return self.alignment.torch.between(self._sources(position, torch_value, ignoring), torch_value)
+        return self.alignment.torch.between(_Sources(self, position, torch_value, ignoring), torch_value)
 
-    def _sources(self, position: int, torch_value: int, ignoring: frozenset[int]) -> dict[int, int]:
-        """Torch values that are taken from Keras when a layer is run alone → the Keras values that they are."""
-        found: dict[int, int] = {}
-        # The layer's own inputs come last: they decide.
-        for keras_value in (*self.alignment.pairs, *self._inputs_of(position, ignoring)):
-            at = self.layer_of.get(keras_value)
-            known = self.alignment.torch_value(keras_value)
-            if at is not None and at != position and at not in ignoring and known is not None and known != torch_value:
-                found[known] = keras_value
-        return found
-
-    def _inputs_of(self, position: int, ignoring: frozenset[int]) -> list[int]:
+    def inputs_of(self, position: int, ignoring: frozenset[int]) -> list[int]:
         """Inputs of a layer, those of the layers computed with it in the place of theirs."""
         found = []
         for value in self._reference.layers[position].inputs:
             at = self.layer_of[value]
-            found += self._inputs_of(at, ignoring) if at in self.alignment.computed_with or at in ignoring else [value]
+            found += self.inputs_of(at, ignoring) if at in self.alignment.computed_with or at in ignoring else [value]
         return found
 
     def _for_torch(self, keras_value: int, torch_value: int) -> Array:
@@ -535,8 +529,9 @@ class Judge:
             result.status = "fault"
         elif not result.cumulative.passes:
             result.status = "inherited"
-            result.inherits_from = self._guilty(position)
-            if result.inherits_from is None:
+            if position in self._nearest:
+                result.inherits_from = self._nearest[position][1]
+            else:
                 result.reason = "no layer before it is at fault alone: differences within the limit add up"
         else:
             result.status = "pass"
@@ -560,19 +555,16 @@ class Judge:
                 return self._reference.layers[at].name
         return None
 
-    def _guilty(self, position: int) -> str | None:
-        """Nearest layer at fault that this one is computed from."""
-        seen, pending = {position}, [position]
-        while pending:
-            layer = self._reference.layers[pending.pop(0)]
-            for value in layer.inputs:
-                at = self.layer_of[value]
-                if self.verdicts[at].status == "fault":
-                    return self._reference.layers[at].name
-                if at not in seen:
-                    seen.add(at)
-                    pending.append(at)
-        return None
+    def _look_back(self, position: int) -> None:
+        """Note the nearest layer at fault that one is computed from; those before it are concluded."""
+        for value in self._reference.layers[position].inputs:
+            at = self.layer_of[value]
+            if self.verdicts[at].status == "fault":
+                known: tuple[int, str] | None = (0, self._reference.layers[at].name)
+            else:
+                known = self._nearest.get(at)
+            if known is not None and (position not in self._nearest or known[0] + 1 < self._nearest[position][0]):
+                self._nearest[position] = known[0] + 1, known[1]
 
     def _rounded_layers(self) -> set[int]:
         """Layers judged by the float32 rule: those a fold rounds, and all that are computed from them."""
@@ -581,6 +573,36 @@ class Judge:
             if self.alignment.fold(position) or any(self.layer_of[v] in rounded for v in layer.inputs):
                 rounded.add(position)
         return rounded
+
+
+class _Sources(Container[int]):
+    """Torch values that are taken from Keras when a layer is run alone, with the Keras values that they are."""
+
+    def __init__(self, judge: Judge, position: int, torch_value: int, ignoring: frozenset[int]) -> None:
+        self._judge, self._left_out, self._torch_value = judge, ignoring | {position}, torch_value
+        own = {judge.alignment.torch_value(v): v for v in judge.inputs_of(position, ignoring) if self._may_be_taken(v)}
+        self._own = {known: v for known, v in own.items() if known is not None}
+
+    def _may_be_taken(self, keras_value: int) -> bool:
+        at = self._judge.layer_of.get(keras_value)
+        return at is not None and at not in self._left_out
+
+    def __contains__(self, torch_value: object) -> bool:
+        return isinstance(torch_value, int) and self._find(torch_value) is not None
+
+    def __getitem__(self, torch_value: int) -> int:
+        found = self._find(torch_value)
+        if found is None:
+            raise KeyError(torch_value)
+        return found
+
+    def _find(self, torch_value: int) -> int | None:
+        if torch_value == self._torch_value:
+            return None
+        if torch_value in self._own:  # the layer's own inputs decide
+            return self._own[torch_value]
+        known = self._judge.alignment.pairs.of_torch.get(torch_value, {})
+        return next((v for v in reversed(known) if self._may_be_taken(v)), None)
 
 
 def _order(axes: Axes) -> list[list[tuple[str, int]]]:

@@ -104,8 +104,7 @@ def _leaving(group: set[int], reference: ReferenceTrace) -> set[int]:
 
 
 def _takers(position: int, reference: ReferenceTrace) -> set[int]:
-    outputs = set(reference.layers[position].outputs)
-    return {i for i, layer in enumerate(reference.layers) if outputs & set(layer.inputs)}
+    return {i for value in reference.layers[position].outputs for i in reference.takers.get(value, ())}
 
 
 def _lacks(result: LayerVerdict) -> bool:

@@ -31,7 +31,7 @@ class Regrouping:
         value = self._reference.layers[position].outputs[0]
         if value in self._reference.outputs:
             return False
-        consumers = [i for i, layer in enumerate(self._reference.layers) if value in layer.inputs]
+        consumers = self._reference.takers.get(value, ())
         for consumer in consumers:
             torch_value = self._alignment.pairs.get(self._reference.layers[consumer].outputs[0])
             if torch_value is None or not self._passes(consumer, torch_value, frozenset({position})):
@@ -47,7 +47,7 @@ class Regrouping:
             return False
         producer = self._judge.layer_of[layer.inputs[0]]
         torch_value = self._alignment.pairs[layer.inputs[0]]
-        others = [la for la in self._reference.layers if layer.inputs[0] in la.inputs]
+        others = self._reference.takers[layer.inputs[0]]
         is_output = layer.inputs[0] in self._reference.outputs
         if is_output or len(others) != 1 or not self._reference.layers[producer].inputs:
             return False
@@ -99,7 +99,7 @@ class Regrouping:
             if self._repair(position, frozenset()):
                 changed = True
             elif layer.outputs[0] in self._alignment.passes_on or position in self._alignment.partial:
-                consumers = [i for i, la in enumerate(self._reference.layers) if layer.outputs[0] in la.inputs]
+                consumers = self._reference.takers.get(layer.outputs[0], ())
                 if len(consumers) == 1 and self._repair(consumers[0], frozenset({position})):
                     self._judge.compute_with(position, consumers[0])
                     changed = True
@@ -162,7 +162,7 @@ class Regrouping:
         return found
 
     def _users(self, value: int) -> set[int]:
-        return {i for i, layer in enumerate(self._reference.layers) if value in layer.inputs}
+        return set(self._reference.takers.get(value, ()))
 
     def _repair(self, position: int, ignoring: frozenset[int]) -> bool:
         """Pair a layer with the torch value that gives Keras's output from Keras's input, if there is one."""
@@ -191,10 +191,10 @@ class Regrouping:
 
         A wrong operation between the new value and its consumer would only move the blame.
         """
-        for position, layer in enumerate(self._reference.layers):
-            isolated, torch_value = self._judge.verdicts[position].isolated, self._alignment.pairs.get(layer.outputs[0])
-            was_right = isolated is not None and isolated.passes
-            concerned = value in layer.inputs and was_right and position not in ignoring
+        for position in self._reference.takers.get(value, ()):
+            torch_value = self._alignment.pairs.get(self._reference.layers[position].outputs[0])
+            isolated = self._judge.verdicts[position].isolated
+            concerned = isolated is not None and isolated.passes and position not in ignoring
             if concerned and torch_value is not None and not self._judge.alone(position, torch_value).passes:
                 return False
         return True
@@ -204,7 +204,8 @@ class Regrouping:
         layer, torch = self._reference.layers[position], self._alignment.torch
         inputs = [v for value in layer.inputs for v in self._sources_of(value, ignoring)]
         used = set(self._alignment.pairs.values())
-        later = [v for u, v in self._alignment.pairs.items() if self._alignment.keras.is_ancestor(layer.outputs[0], u)]
+        keras, pairs = self._alignment.keras, self._alignment.pairs
+        comes_later = torch.are_ancestors(v for u, v in pairs.items() if keras.is_ancestor(layer.outputs[0], u))
         size = math.prod(self._reference.shapes[layer.outputs[0]])
         found = [
             v
@@ -214,7 +215,7 @@ class Regrouping:
             and math.prod(shape) == size
             and inputs
             and all(torch.is_ancestor(i, v) for i in inputs)
-            and not any(torch.is_ancestor(x, v) for x in later)
+            and not comes_later(v)
         ]
         return sorted(found, key=torch.order)[:_MAX_TRIED]
 

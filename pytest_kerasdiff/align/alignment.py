@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,41 @@ from pytest_kerasdiff.align.weights import Claims
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.trace import CandidateTrace, Layer, ReferenceTrace
+
+
+class Pairs(dict[int, int]):
+    """Keras value → torch value, with the way back."""
+
+    def __init__(self, pairs: Mapping[int, int]) -> None:
+        """Begin with these pairs."""
+        super().__init__()
+        self.of_torch: dict[int, dict[int, None]] = {}
+        """Torch value → the Keras values that it is, the latest last."""
+        for keras_value, torch_value in pairs.items():
+            self[keras_value] = torch_value
+
+    def __setitem__(self, keras_value: int, torch_value: int) -> None:
+        """Pair the two, whatever the Keras value was paired with."""
+        self._part(keras_value)
+        super().__setitem__(keras_value, torch_value)
+        self.of_torch.setdefault(torch_value, {})[keras_value] = None
+
+    def __delitem__(self, keras_value: int) -> None:
+        """Forget a pair."""
+        self._part(keras_value)
+        super().__delitem__(keras_value)
+
+    def pop(self, keras_value: int, *default: Any) -> Any:
+        """Forget a pair and give its torch value, as a dict does."""
+        self._part(keras_value)
+        return super().pop(keras_value, *default)
+
+    def _part(self, keras_value: int) -> None:
+        if keras_value in self:
+            others = self.of_torch[self[keras_value]]
+            others.pop(keras_value, None)
+            if not others:
+                del self.of_torch[self[keras_value]]
 
 
 @dataclasses.dataclass(slots=True)
@@ -41,7 +77,7 @@ class Alignment:
         elsewhere: Output of the Keras model → what it is, where the port returns that as another one of its outputs.
     """
 
-    pairs: dict[int, int]
+    pairs: Pairs
     passes_on: dict[int, int]
     computed_with: dict[int, int]
     methods: dict[int, str]
@@ -73,18 +109,19 @@ class Alignment:
         if not self.folded or (last == position and position in self.computed_with):
             return []
         own = {last, *(p for p, partner in self.folded.items() if partner == last)}
-        reached = set(own)
-        for node in reversed(self.keras.nodes):
-            if node.owner in reached:
-                before = {n.owner for value in node.operands if (n := self.keras.node(value)) is not None}
-                reached |= {p for p in before if p in self.folded or p in self.computed_with}
+        reached, pending = set(own), list(own)
+        while pending:
+            taken = {value for node in self.keras.of_owner.get(pending.pop(), ()) for value in node.operands}
+            before = {node.owner for value in taken if (node := self.keras.node(value)) is not None} - reached
+            new = {p for p in before if p in self.folded or p in self.computed_with}
+            reached |= new
+            pending += new
         own |= reached & self.folded.keys()
         return sorted(own) if len(own) > 1 else []
 
     def span(self, torch_value: int) -> list[int]:
         """Operations between a torch value and the paired values it is computed from, in order."""
-        walls = set(self.pairs.values()) - {torch_value}
-        inside = self.torch.between(walls, torch_value)
+        inside = self.torch.between(self.pairs.of_torch, torch_value)
         return sorted({self.torch.producer[v] for v in inside if v in self.torch.producer})
 
     def steps(self, position: int, keras_value: int) -> list[int]:
@@ -240,7 +277,7 @@ def _result(
 ) -> Alignment:
     values = {v for layer in reference.layers for v in layer.outputs}
     masks = reference.masks - set(reference.inputs)
-    pairs = {u: v for u, v in walk.pairs.items() if u in values and u not in masks}
+    pairs = Pairs({u: v for u, v in walk.pairs.items() if u in values and u not in masks})
     inside = {u: v for u, v in walk.pairs.items() if u not in values}
     ties = [tie for tie in walk.ties if values.issuperset(tie.keras)]
     result = Alignment(pairs, {}, {}, {}, {}, {}, inside, set(), keras, torch, ties)
@@ -318,7 +355,7 @@ def _absorb_paddings(result: Alignment, reference: ReferenceTrace, candidate: Ca
 
     for position, layer in enumerate(reference.layers):
         value = layer.outputs[0]
-        consumers = [i for i, other in enumerate(reference.layers) if value in other.inputs]
+        consumers = reference.takers.get(value, ())
         absorbed = bool(consumers) and all(map(pads, consumers)) and value not in reference.outputs
         if layer.class_name.startswith("ZeroPadding") and absorbed and _adds_nothing(result, layer, candidate):
             result.passes_on.pop(value, None)

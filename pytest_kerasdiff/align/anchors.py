@@ -8,8 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.graph import Graph
 from pytest_kerasdiff.trace import CandidateTrace, ReferenceTrace
@@ -78,20 +76,22 @@ def from_weights(sides: Sides) -> list[Anchor]:
     """Anchors from the content of weights; some may contradict others, see ``consistent``."""
     reference, keras, torch, claims = sides.reference, sides.keras, sides.torch, sides.claims
     found: list[tuple[int, set[int]]] = []
+    holding: dict[by_content.Key, list[int]] = {}
+    for i, claimed in enumerate(claims.of_operation):
+        for key in claimed:
+            holding.setdefault(key, []).append(i)
+    calls_of: dict[tuple[tuple[str, ...], str, str], list[int]] = {}
+    for value, names in sides.weights.items():
+        kind = keras.nodes[keras.producer[value]].kind
+        calls_of.setdefault((names, _owner(reference, keras, value), kind), []).append(value)
     for value, names in sides.weights.items():
         node = keras.nodes[keras.producer[value]]
         if not names:
             continue
         layer = reference.layers[node.owner]
         keys = {(layer.weight_owner, name) for name in names}
-        steps = [i for i, claimed in enumerate(claims.of_operation) if claimed & keys]
-        calls = [
-            v
-            for v, w in sides.weights.items()
-            if w == names
-            and _owner(reference, keras, v) == layer.weight_owner
-            and keras.nodes[keras.producer[v]].kind == node.kind
-        ]
+        steps = sorted({i for key in keys for i in holding.get(key, ())})
+        calls = calls_of[names, layer.weight_owner, node.kind]
         if len(calls) > 1:
             main = [i for i in steps if torch.nodes[i].kind in MAIN_KINDS | {"norm", "rnn", node.kind}]
             region = _same_call(value, calls, main, keras, torch)
@@ -310,12 +310,14 @@ def _open(anchor: Anchor, sides: Sides) -> Anchor:
     torch = sides.torch
     inside = {i for v in torch.between(anchor.sources, anchor.value) if (i := torch.producer.get(v)) is not None}
     core = frozenset(v for i in inside for v in torch.nodes[i].outputs)
-    reached = set(core)
-    for i in range(min(inside), len(torch.nodes)):
-        node = torch.nodes[i]
-        if node.kind not in _APART and not sides.claims.of_operation[i] and reached.intersection(node.operands):
-            reached.update(node.outputs)
-    packed = {v for o in sides.candidate.operations if o.op == "_pack_padded_sequence" for v in o.outputs}
+    reached, pending = set(core), list(core)
+    while pending:
+        for i in torch.consumers.get(pending.pop(), ()):
+            new = set(torch.nodes[i].outputs) - reached
+            if new and torch.nodes[i].kind not in _APART and not sides.claims.of_operation[i]:
+                reached |= new
+                pending += new
+    packed = {v for v in reached if sides.candidate.operations[torch.producer[v]].op == "_pack_padded_sequence"}
     return dataclasses.replace(anchor, core=core, seats=frozenset(reached - packed))
 
 
@@ -379,18 +381,33 @@ def consistent(anchors: Sequence[Anchor], keras: Graph, torch: Graph) -> list[An
     Exchanged weights of two layers fall out here, and the graph pairs the layers by their place. Where a kernel
     contradicts a normalisation, it is the normalisation that stands elsewhere.
     """
-    n = len(anchors)
-    conflict = np.zeros((n, n), bool)
-    for i, a in enumerate(anchors):
-        for j in range(i + 1, n):
-            b = anchors[j]
-            agree = [keras.leads_to(x.last, y.last) == torch.leads_to(x.value, y.value) for x, y in ((a, b), (b, a))]
-            conflict[i, j] = conflict[j, i] = not all(agree)
-    alive = np.ones(n, bool)
-    light = np.array([(node := keras.node(a.last)) is not None and node.kind not in _HEAVY for a in anchors], bool)
-    while True:
-        counts = (conflict & alive).sum(axis=1) * alive
-        if not counts.any():
-            return [a for a, keep in zip(anchors, alive, strict=True) if keep]
-        worst = counts == counts.max()
-        alive &= ~(worst & light if np.any(worst & light) else worst)
+    before = _before_anchors([a.last for a in anchors], keras)
+    others = _before_anchors([a.value for a in anchors], torch)
+    conflicts: dict[int, set[int]] = {}
+    for i in range(len(anchors)):
+        differing = (before[i] ^ others[i]) & ~(1 << i)
+        while differing:  # one bit for each anchor: hardly any differs
+            j = (differing & -differing).bit_length() - 1
+            differing &= differing - 1
+            conflicts.setdefault(i, set()).add(j)
+            conflicts.setdefault(j, set()).add(i)
+    light = {i for i in conflicts if (node := keras.node(anchors[i].last)) is not None and node.kind not in _HEAVY}
+    dropped: set[int] = set()
+    while conflicts:
+        most = max(len(with_it) for with_it in conflicts.values())
+        worst = {i for i, with_it in conflicts.items() if len(with_it) == most}
+        worst = worst & light or worst
+        dropped |= worst
+        conflicts = {i: left for i, with_it in conflicts.items() if i not in worst and (left := with_it - worst)}
+    return [a for i, a in enumerate(anchors) if i not in dropped]
+
+
+def _before_anchors(values: Sequence[int], graph: Graph) -> list[int]:
+    """For the value of each anchor in a graph the anchors that it is computed from, one bit each."""
+    marks: dict[int, int] = {}
+    for i, value in enumerate(values):
+        node = graph.node(value)
+        for given in node.outputs if node is not None else (value,):
+            marks[given] = marks.get(given, 0) | 1 << i
+    reached = graph.reached_from(marks)
+    return [reached[value] for value in values]

@@ -9,6 +9,7 @@ import numpy as np
 from pytest_kerasdiff.align import chains, folded, summed
 from pytest_kerasdiff.align import weights as by_content
 from pytest_kerasdiff.align.anchors import MAIN_KINDS, Anchor, Sides
+from pytest_kerasdiff.align.weights import Key
 from pytest_kerasdiff.trace import Array, ConstantData
 
 
@@ -35,6 +36,11 @@ def _bias_in_mean(sides: Sides) -> list[Anchor]:
     """Convolutions and dense layers whose bias is subtracted from the running mean of the BatchNorm after them."""
     reference, torch = sides.reference, sides.torch
     anchors: list[Anchor] = []
+    behind: dict[Key, list[int]] = {}
+    for i, step in enumerate(torch.nodes):
+        before = torch.node(step.operands[0]) if step.kind == "norm" else None
+        for key in sides.claims.of_operation[before.owner] if before is not None else ():
+            behind.setdefault(key, []).append(i)
     for value, names in sides.weights.items():
         pair = folded.with_norm(sides, value)
         if pair is None:
@@ -49,13 +55,10 @@ def _bias_in_mean(sides: Sides) -> list[Anchor]:
             continue
         kernel = (layer.weight_owner, names[0])
         moved = np.asarray(mean, np.float64) - np.asarray(bias, np.float64)
-        for i, step in enumerate(torch.nodes):
-            before = torch.node(step.operands[0])
-            if (
-                step.kind == "norm"
-                and before is not None
-                and kernel in sides.claims.of_operation[before.owner]
-                and any(_equals(sides.candidate.constants[c], moved) for c in sides.candidate.operations[i].constants)
+        for i in behind.get(kernel, ()):
+            step, before = torch.nodes[i], torch.node(torch.nodes[i].operands[0])
+            if before is not None and any(
+                _equals(sides.candidate.constants[c], moved) for c in sides.candidate.operations[i].constants
             ):
                 out = norm.outputs[0]
                 anchors.append(Anchor(value, out, step.outputs[0], before.operands, "weights", (value,), True))

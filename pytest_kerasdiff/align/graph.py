@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +46,9 @@ class Graph:
                 self.consumers.setdefault(value, []).append(i)
         self._order = dict.fromkeys(self.inputs, -1)
         self._order.update({value: i for i, node in enumerate(self.nodes) for value in node.outputs})
+        self.of_owner: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            self.of_owner.setdefault(node.owner, []).append(node)
         # One bit for every value: a set of ancestors is an integer, and "is an ancestor of" a shift.
         self._ancestors: dict[int, int] = dict.fromkeys(self.inputs, 0)
         for node in self.nodes:
@@ -82,14 +85,34 @@ class Graph:
             mask ^= low
         return found
 
-    def between(self, sources: Iterable[int], target: int, walls: Iterable[int] = ()) -> set[int]:
-        """Values on the way from ``target`` back to ``sources`` and ``walls``, those excluded, ``target`` included."""
-        stop = {*sources, *walls} - {target}
+    def reached_from(self, marks: Mapping[int, int]) -> dict[int, int]:
+        """For every value the marks, or-ed, of all values that it is computed from; a mark is an integer of bits."""
+        found = dict.fromkeys(self.inputs, 0)
+        for node in self.nodes:
+            reached = 0
+            for value in node.operands:
+                reached |= found.get(value, 0) | marks.get(value, 0)
+            found.update(dict.fromkeys(node.outputs, reached))
+        return found
+
+    def are_ancestors(self, values: Iterable[int]) -> Callable[[int], bool]:
+        """Asks of a value whether it is computed from any of these."""
+        mask = 0
+        for value in values:
+            mask |= 1 << value
+        return lambda later: bool(self._ancestors[later] & mask)
+
+    def lineage(self, value: int) -> int:
+        """The value and all that it is computed from, one bit each."""
+        return self._ancestors[value] | 1 << value
+
+    def between(self, sources: Container[int], target: int) -> set[int]:
+        """Values on the way from ``target`` back to ``sources``, those excluded, ``target`` included."""
         found: set[int] = set()
         pending = [target]
         while pending:
             value = pending.pop()
-            if value in found or value in stop:
+            if value in found or (value != target and value in sources):
                 continue
             found.add(value)
             node = self.node(value)

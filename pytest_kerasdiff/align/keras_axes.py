@@ -17,11 +17,13 @@ _WINDOWED = ("Pooling", "ZeroPadding", "Cropping", "UpSampling", "Resizing")
 def keras_axes(trace: ReferenceTrace) -> dict[int, Axes]:
     """Axes of every value of the reference, named once: inputs by input, new axes by the layer that makes them."""
     axes: dict[int, Axes] = {}
+    holders: dict[str, set[int]] = {}
     for layer in trace.layers:
         for number, value in enumerate(layer.outputs):
             shape = trace.shapes[value]
             if not any(v in axes for v in layer.inputs):
                 axes[value] = tuple(whole("batch" if d == 0 else f"{layer.name}.{d}", s) for d, s in enumerate(shape))
+                _hold(holders, value, axes[value])
                 continue
             ins = [axes[v] for v in layer.inputs]
             shapes = [trace.shapes[v] for v in layer.inputs]
@@ -33,24 +35,29 @@ def keras_axes(trace: ReferenceTrace) -> dict[int, Axes]:
                 shape,
                 f"{layer.name}.{number}" if number else layer.name,
             )
+            _hold(holders, value, axes[value])
             if "Concatenate" not in layer.class_name and all(s == shape for s in shapes):
-                axes = _joined(axes, ins)
+                _join(axes, holders, ins)
     return axes
 
 
-def _joined(axes: dict[int, Axes], ins: Sequence[Axes]) -> dict[int, Axes]:
-    """All axes with one name for what operands of a join have at the same place: a shortcut's channels are the sum's.
+def _hold(holders: dict[str, set[int]], value: int, axes: Axes) -> None:
+    for name in names(axes):
+        holders.setdefault(name, set()).add(value)
 
-    Two names that one value has are two axes, whatever is joined.
+
+def _join(axes: dict[int, Axes], holders: dict[str, set[int]], ins: Sequence[Axes]) -> None:
+    """Give all axes one name for what operands of a join have at the same place: a shortcut's channels are the sum's.
+
+    Two names that one value has are two axes, whatever is joined. ``holders`` are the values that have a name.
     """
-    together = [names(own) for own in axes.values()]
     for dimensions in zip(*ins, strict=True):
         kept, *others = [d[0][0] for d in dimensions if len(d) == 1 and d[0][1] == 1] or [""]
         for other in others:
-            if other != kept and not any({kept, other} <= several for several in together):
-                axes = {value: _renamed(own, other, kept) for value, own in axes.items()}
-                together = [{kept if name == other else name for name in several} for several in together]
-    return axes
+            if other != kept and not holders.setdefault(kept, set()) & holders.get(other, set()):
+                renamed = holders.pop(other, set())
+                axes.update({value: _renamed(axes[value], other, kept) for value in renamed})
+                holders[kept] |= renamed
 
 
 def _renamed(axes: Axes, old: str, new: str) -> Axes:

@@ -35,6 +35,7 @@ class Layouts:
         candidate: Candidate,
         input_axes: Mapping[int, Axes],
         pairs: Mapping[int, int],
+        keras: Mapping[int, Axes] | None = None,
     ) -> None:
         """Carry axes through the torch program.
 
@@ -43,8 +44,9 @@ class Layouts:
             candidate: The torch side; movements are run on ``arange`` to read off what they do.
             input_axes: Axes of the torch inputs.
             pairs: Keras value → torch value that is the same.
+            keras: What ``keras_axes`` says of the reference, where it is known.
         """
-        self.keras = keras_axes(reference)
+        self.keras = keras_axes(reference) if keras is None else keras
         self._reference, self._candidate = reference, candidate
         self._layers = {v: layer for layer in reference.layers for v in layer.outputs}
         self._operations = {v: operation for operation in candidate.trace.operations for v in operation.outputs}

@@ -53,6 +53,8 @@ class Walk:
         """Keras value → torch value that has its weights, where that alone does not make an anchor."""
         self.pairs: dict[int, int] = {}
         self.taken: dict[int, int] = {}
+        self._taken_mask = 0
+        """One bit for each torch value that is taken."""
         self.methods: dict[int, str] = {}
         self.aliases: dict[int, int] = {}
         """Keras values without an operation → the Keras value they pass on."""
@@ -70,7 +72,7 @@ class Walk:
     def commit(self, keras_value: int, torch_value: int, method: str) -> None:
         """Make a pair a wall."""
         self.pairs[keras_value] = torch_value
-        self.taken.setdefault(torch_value, keras_value)
+        self._take(torch_value, keras_value)
         self.methods[keras_value] = method
 
     def leave_open(self, keras_value: int, torch_value: int, core: frozenset[int], seats: frozenset[int]) -> None:
@@ -80,7 +82,11 @@ class Walk:
         self.seats.update(dict.fromkeys(given, seats))
         self.inside |= core
         self._cores.append((given, core))
+        self._take(torch_value, keras_value)
+
+    def _take(self, torch_value: int, keras_value: int) -> None:
         self.taken.setdefault(torch_value, keras_value)
+        self._taken_mask |= 1 << torch_value
 
     def align(self, keras_values: Sequence[int], torch_values: Sequence[int], *, ordered: bool = True) -> None:
         """Pair everything between these values and the walls above them, and commit it."""
@@ -89,6 +95,7 @@ class Walk:
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 20 * depth + 1000))
         _, states = self.match(tuple(keras_values), tuple(torch_values), ordered)
         found: dict[int, int] = {}
+        used: set[int] = set()
         seated: dict[int, int] = {}
         pending, seen = list(states), set()
         if not ordered:
@@ -99,8 +106,9 @@ class Walk:
                 continue
             seen.add(state)
             _, action, following = self._cheapest(*state)
-            if action == "pair" and state[0] not in found and state[1] not in found.values():
+            if action == "pair" and state[0] not in found and state[1] not in used:
                 found[state[0]] = state[1]
+                used.add(state[1])
                 node = self.keras.node(state[0])
                 if node is not None and node.kind in MERGES - ORDERED:
                     self._note_tie(following)
@@ -135,7 +143,7 @@ class Walk:
             one is not None
             and other is not None
             and (one.kind, one.variant) == (other.kind, other.variant)
-            and not {first, second} & {*self.pairs, *self.seats}
+            and not any(value in self.pairs or value in self.seats for value in (first, second))
         )
 
     # -- prices ------------------------------------------------------------------------------------------------------
@@ -166,9 +174,13 @@ class Walk:
         keras_node, torch_node = self.keras.node(u), self.torch.node(v)
         free = u_free and v_free
         if free and keras_node is not None and torch_node is not None and not self._ends(keras_node, torch_node):
-            for option in (self._pair(keras_node, torch_node), forms.cheapest(self, keras_node, v, torch_node)):
-                if option is not None:
-                    best = _cheaper(best, (option[0], "pair", option[1]))
+            option = self._pair(keras_node, torch_node)
+            if option is None or option[0] > 0:  # nothing is cheaper than what costs nothing
+                options = [o for o in (option, forms.cheapest(self, keras_node, v, torch_node)) if o is not None]
+            else:
+                options = [option]
+            for price, states in options:
+                best = _cheaper(best, (price, "pair", states))
         if v_free and torch_node is not None and best[0] > 0:
             price = prices.skip_torch(torch_node)
             for operand in dict.fromkeys(torch_node.operands):
@@ -280,10 +292,8 @@ class Walk:
         others = [value for value in set(node.operands) if value != kept]
         if not others:
             return 0.0
-        keep = self.torch.ancestors(kept) | {kept}
-        lost = sum(
-            1 for value in others for a in self.torch.ancestors(value) | {value} if a in self.taken and a not in keep
-        )
+        gone = self._taken_mask & ~self.torch.lineage(kept)
+        lost = sum((self.torch.lineage(value) & gone).bit_count() for value in others)
         return min(5.0, 0.5 * lost)
 
 
