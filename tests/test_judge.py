@@ -8,12 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from pytest_kerasdiff import regions
 from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest, Tolerance
 from pytest_kerasdiff.trace import ReferenceTrace, Value
+from pytest_kerasdiff.verdict import Error
 from tests.toys import ToyCandidate, ToyReference
 
 X = np.random.default_rng(0).standard_normal((3, 4))
@@ -335,3 +337,12 @@ def test_outputs_by_name_are_paired_by_name() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ToyCandidate, "trace", trace)
         assert set(statuses(judge(reference, candidate), reference).values()) == {"pass"}
+
+
+def test_what_moves_from_place_to_place_only_proves_nothing_of_the_inputs() -> None:
+    places = np.arange(6.0).reshape(1, 3, 2)
+    moved = np.concatenate([places, places + 1.0])
+    forgotten = np.concatenate([places, places + 1e-9])  # a deep network has forgotten its inputs, and its first layers
+    error = Error(1e-8, 5.0, 1e-5)
+    assert regions.is_exact(error, moved)
+    assert not regions.is_exact(error, forgotten)
