@@ -84,6 +84,8 @@ def _groups(judge: Judge, reference: ReferenceTrace) -> Iterator[set[int]]:
     wrong = {p for p, result in enumerate(judge.verdicts) if result.status in ("fault", "unpaired", "inherited")}
     seen: set[int] = set()
     for start in sorted(wrong):
+        if start in seen:  # what is reached from it has been
+            continue
         group, pending = set(), [start]
         while pending:
             position = pending.pop()
