@@ -7,9 +7,11 @@ behind it can be judged alone; where it has not, the layers behind are not judge
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 
 import h5py
@@ -58,7 +60,10 @@ class Values(Mapping[int, Array]):
     def __init__(self, stored: Mapping[int, Array], sketches: Mapping[int, Sketch]) -> None:
         """Know what is kept; nothing is proven yet."""
         self._stored, self._sketches = stored, sketches
-        self._proven = h5py.File(tempfile.TemporaryFile(), "w")  # noqa: SIM115 - it lives as long as this
+        with contextlib.ExitStack() as opened:
+            unnamed = opened.enter_context(tempfile.TemporaryFile())
+            self._proven = opened.enter_context(h5py.File(unnamed, "w"))
+            weakref.finalize(self, opened.pop_all().close)
 
     def compare(self, number: int, array: Array, tol: float, rule: str) -> Error:
         """Compare an activation of the port, in Keras's layout, with the sketch of one that is not known.

@@ -521,7 +521,7 @@ class Judge:
                 result.status, result.reason = "declared", self._manifest.declared[layer.name]
         elif result.isolated.reason == compact.NOT_JUDGED:
             result.status, result.reason = "inherited", compact.NOT_JUDGED
-            result.inherits_from = self._guilty(position)
+            result.inherits_from = self._nearest[position][1] if position in self._nearest else None
         elif not result.isolated.passes and (missing := self._missing_before(layer.inputs)) is not None:
             result.status, result.inherits_from = "inherited", missing
             result.reason = f"the port has one value for two inputs of this layer, because it lacks {missing}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pytest_kerasdiff import child, derived, modelfile, recorded, tracefile
+from pytest_kerasdiff import child, compact, derived, modelfile, recorded, tracefile
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import InputRule, Manifest
 from pytest_kerasdiff.options import Settings
@@ -61,7 +62,7 @@ def conclusions(report: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("port", ["build", "wrong", "wrong_eps"])
 def test_it_says_what_a_run_with_keras_says(made: Path, tmp_path: Path, port: str) -> None:
     report = judged(made, port, "--reference", "kept/ref.h5")
-    assert report["reference"] == {"source": "recorded", "path": str(made / "kept" / "ref.h5")}
+    assert report["reference"] == {"source": "recorded", "path": str(made / "kept" / "ref.h5"), "compact": False}
     for name in ("net.h5", "port.py"):
         (tmp_path / name).write_bytes((made / name).read_bytes())
     expected = judged(tmp_path, port)
@@ -71,6 +72,128 @@ def test_it_says_what_a_run_with_keras_says(made: Path, tmp_path: Path, port: st
         assert named["conv2d_3"] == [("same-padding", True)]
         assert named["dense"] == [("softmax", True)]
         assert report["repaired"]["after"] < 1e-12
+
+
+RESNET_PORTS = """
+from model.resnet8 import build as right
+
+def eps(path):
+    model = right(path)
+    model.b1.bn2.eps = 1e-5
+    return model
+
+def eps_and_head(path):
+    model = eps(path)
+    model.fc.bias.data[0] += 1000
+    return model
+"""
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ResNet8's compact reference, and no Keras that could be imported."""
+    folder = tmp_path_factory.mktemp("compact")
+    (folder / "net.h5").symlink_to(ROOT / "model" / "resnet8.h5")
+    (folder / "port.py").write_text(RESNET_PORTS)
+    done = helpers.program(folder, "net.h5", "--record", "ref.h5", "--compact")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "ref.h5").stat().st_size < 300_000
+    (folder / "keras.py").write_text(NO_KERAS)
+    return folder
+
+
+def test_a_compact_one_proves_a_right_port(resnet: Path) -> None:
+    report = judged(resnet, "right", "--reference", "ref.h5")
+    assert report["reference"]["compact"] is True
+    assert (report["verdict"], helpers.at(report, "pass")) == ("pass", {la["name"] for la in report["layers"]})
+    assert all(la["isolated"]["max_abs"] < 1e-8 for la in report["layers"])
+    assert helpers.failed_checks(report) == set()
+
+
+@pytest.mark.parametrize(("port", "also"), [("eps", set()), ("eps_and_head", {"dense"})])
+def test_a_compact_one_says_where_first(resnet: Path, port: str, also: set[str]) -> None:
+    """The head is judged alone, too: what it takes is so small that it is kept as it is."""
+    report = judged(resnet, port, "--reference", "ref.h5")
+    assert report["verdict"] == "fail"
+    (first,) = helpers.at(report, "fault") - also
+    assert also <= helpers.at(report, "fault")
+    status = {la["name"]: la for la in report["layers"]}
+    assert status[first]["class"] == "BatchNormalization"
+    assert re.fullmatch(
+        r"differs from Keras's in some element by [\d.e-]+ or more", status[first]["isolated"]["reason"]
+    )
+    behind = [la for la in report["layers"] if la["reason"] == compact.NOT_JUDGED]
+    assert len(behind) > 10
+    assert {la["inherits_from"] for la in behind} == {first}
+    assert (first, "eps") in {(c["layer"], c["check"]) for c in report["checks"] if c["status"] == "fail"}
+    assert any("where it is wrong first" in note for note in report["notes"])
+    assert not any(la["causes"] for la in report["layers"])
+
+
+def test_a_compact_one_tests_nothing_it_cannot_know(resnet: Path) -> None:
+    done = helpers.program(resnet, "net.h5", "--torch", "port:right", "--reference", "ref.h5", "--seed", "3")
+    assert done.returncode == 2
+    assert "stale: recorded from another seed" in done.stderr
+    assert done.stderr.rstrip().endswith("--seed=3 --compact")
+    done = helpers.program(resnet, "net.h5", "--torch", "port:right", "--compact")
+    assert (done.returncode, "it goes with --record=PATH" in done.stderr) == (2, True)
+
+
+ACTIVATION = np.random.default_rng(5).normal(size=(4, 12, 12, 8))
+
+
+@pytest.mark.parametrize("rule", ["float64", "float32"])
+def test_a_sketch_tells_one_wrong_element_and_lets_rounding_pass(rule: str) -> None:
+    kept = compact.sketch(ACTIVATION)
+    assert kept is not None
+    assert kept.projections.shape == (compact.PROJECTIONS, 8)
+    assert compact.compare(ACTIVATION, kept, 1e-5, rule).passes
+    rounded = ACTIVATION * (1 + 1e-13) if rule == "float64" else ACTIVATION.astype(np.float32)
+    assert compact.compare(rounded, kept, 1e-5, rule).passes
+    wrong = ACTIVATION.copy()
+    wrong[2, 3, 4, 5] += 1e-2
+    error = compact.compare(wrong, kept, 1e-5, rule)
+    assert not error.passes
+    least = float(error.reason.split(" by ")[1].split()[0])
+    assert 0 < least <= 1e-2
+    for changed in (
+        ACTIVATION[..., ::-1],
+        ACTIVATION.transpose(0, 2, 1, 3),
+        ACTIVATION * 1.001,
+        np.maximum(ACTIVATION, 0),
+    ):
+        assert not compact.compare(changed, kept, 1e-5, rule).passes
+
+
+def test_a_sketch_says_what_cannot_be_compared() -> None:
+    kept = compact.sketch(ACTIVATION)
+    assert kept is not None
+    assert "shape" in compact.compare(ACTIVATION[:2], kept, 1e-5, "float64").reason
+    assert "not finite" in compact.compare(np.full_like(ACTIVATION, np.nan), kept, 1e-5, "float64").reason
+    for given in (ACTIVATION[:1, :4, :4], ACTIVATION.astype(np.float32), np.where(ACTIVATION > 3, np.inf, ACTIVATION)):
+        assert compact.sketch(given) is None, "kept as it is"
+
+
+def test_what_is_proven_stands_for_what_is_not_kept() -> None:
+    kept = compact.sketch(ACTIVATION)
+    assert kept is not None
+    values = compact.Values({0: RANDOM}, {1: kept})
+    assert list(values) == [0, 1]
+    assert 1 not in values
+    with pytest.raises(compact.UnknownError):
+        values[1]
+    assert not values.compare(1, -ACTIVATION, 1e-5, "float64").passes
+    assert 1 not in values
+    assert values.compare(1, ACTIVATION, 1e-5, "float64").passes
+    assert np.array_equal(values[1], ACTIVATION)
+
+
+def test_projections_are_the_same_everywhere() -> None:
+    """What one version of numpy has recorded, another one reads."""
+    kept = compact.sketch(np.arange(4000, dtype=np.float64).reshape(1000, 4))
+    assert kept is not None
+    assert kept.projections[:, 0].tolist() == [132328.0, 24920.0, 46728.0, 13216.0]
+    assert kept.samples[:3].tolist() == [3384.0, 1889.0, 2787.0]
 
 
 def test_pytest_records_and_uses_it(made: Path, tmp_path: Path) -> None:

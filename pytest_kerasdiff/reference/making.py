@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,8 @@ from pytest_kerasdiff.trace import Array, FurtherRuns
 if TYPE_CHECKING:
     from pytest_kerasdiff.reference import recorder
 
+_CALLS = 100_000
+"""Calls within calls that a model may need: some 15 a layer in a chain; Python's own limit ends at 300 layers or so."""
 Listing = list[list[Any]]
 """Name, class and config of every call of every layer."""
 
@@ -38,6 +41,8 @@ def make(job: child.Job, stated: Manifest, target: Path, done: Callable[[Listing
     Raises:
         RunError: Keras cannot build the model, or not run it.
     """
+    # Keras builds and walks a chain of layers by calls within calls.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), _CALLS))
     file = modelfile.read(job.settings.keras_model)
     phases = Phases(job.folder, "reference")
     try:

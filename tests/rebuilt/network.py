@@ -44,6 +44,7 @@ class Network(nn.Module):
         self.prefix, faults = prefix, faults or {}
         self.inputs, calls, self.outputs = read(config)
         self.calls = in_rounds(calls)
+        self.last = {key: number for number, (_, structure) in enumerate(self.calls) for key in keys(structure)}
         self.layers = nn.ModuleDict()
         for layer in config["layers"]:
             name, kind, own = layer["config"]["name"], layer["class_name"], layer["config"]
@@ -58,9 +59,14 @@ class Network(nn.Module):
         outer = not self.prefix
         given = [x.transpose(1, 2) if outer and x.ndim == 3 else x for x in inputs]
         values: dict[Key, Any] = dict(zip(self.inputs, given, strict=True))
-        for (name, number), structure in self.calls:
+        del inputs, given  # as written by hand, a port holds only what is still needed
+        for position, ((name, number), structure) in enumerate(self.calls):
             args, kwargs = filled(structure, values)
+            for key in set(keys(structure)) - set(self.outputs):
+                if self.last[key] == position:
+                    del values[key]
             result = self.layers[name.replace(".", "_")](*args, **kwargs)
+            del args, kwargs
             several = result if isinstance(result, tuple) else (result,)
             values.update({(name, number, i): value for i, value in enumerate(several)})
         found = [values[key] for key in self.outputs]
