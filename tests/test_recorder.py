@@ -14,8 +14,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from pytest_kerasdiff.candidate import recorder
+from pytest_kerasdiff.candidate import observer, recorder
 from pytest_kerasdiff.candidate.program import Program
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.trace import ReplayError
@@ -368,3 +369,48 @@ def test_the_names_of_a_dict_of_outputs_are_kept_in_its_order() -> None:
     trace = recorder.record(Named().eval(), [np.ones((2, 3))], "float64", "cpu").trace
     assert trace.environment["output_names"] == '["z", "a"]'
     assert len(trace.outputs) == 2
+
+
+@pytest.mark.parametrize("observed", [False, True], ids=["recorded", "observed"])
+def test_what_the_port_holds_no_longer_nobody_holds(observed: bool) -> None:
+    """Else a deep port would need room for every activation."""
+    alive: list[int] = []
+    memories: list[StorageWeakRef] = []
+
+    def steps(model: Forward, x: Tensor) -> Tensor:
+        for _ in range(12):
+            x = torch.relu(model.fc(x))
+            memories.append(StorageWeakRef(x.untyped_storage()))  # type: ignore[no-untyped-call]
+            alive.append(sum(not memory.expired() for memory in memories))  # type: ignore[no-untyped-call]
+        return x
+
+    model = Forward(steps)
+    model.fc.requires_grad_(observed)
+    delivered = observer.dtypes_of(model)
+    program = recorder.record(model, [inputs()], "float64", "cpu")
+    if observed:
+        alive.clear()
+        memories.clear()
+        facts = observer.observe(
+            model, lambda xs: model(*xs), [inputs()], delivered, {}, observer.Switches.now(), torch.float64, True, []
+        )
+        assert facts.tracks_gradient
+        assert facts.held_bytes == 12 * 2 * 4 * 4, (
+            "the outputs of 12 rectifiers in float32, which a backward pass needs"
+        )
+    assert max(alive) <= 2
+    assert len(program.trace.operations) == 24
+
+
+def test_a_tensor_with_the_id_of_one_that_is_gone_is_another_value() -> None:
+    def steps(model: Forward, x: Tensor) -> Tensor:
+        total = torch.zeros_like(x)
+        for number in range(40):  # temporaries, one after the other in the same memory
+            total = total + (x * number).relu_().cos()
+            total[0] = total[0] - (x[0] + number).abs()
+        return total
+
+    program = record(Forward(steps))
+    for seed in (0, 1):
+        expected = steps(Forward(steps), torch.from_numpy(inputs(seed))).numpy()
+        np.testing.assert_allclose(output(program, inputs(seed)), expected, rtol=1e-12)
