@@ -59,7 +59,7 @@ class Models:
         more = {"dilation_rate": [1, 1], "groups": 1, "use_bias": True, "activation": "relu"}
         draw = np.random.default_rng(depth)
         names = [f"conv_{number}" for number in range(depth)]
-        config = [_input(size, channels)]
+        config = [_input(size, size, channels)]
         config += [
             helpers.layer("Conv2D", n, b, **kernel, **more) for n, b in zip(names, ["image", *names], strict=False)
         ]
@@ -78,7 +78,7 @@ class Models:
     def blocks(self, layers: int) -> Model:
         """Small layers of the usual kinds, in threes: convolution, normalisation, rectifier."""
         draw = np.random.default_rng(layers)
-        config, weights, before = [_input(4, 3)], {}, "image"
+        config, weights, before = [_input(4, 4, 3)], {}, "image"
         for number in range(layers):
             kind = ("Conv2D", "BatchNormalization", "Activation")[number % 3]
             name = f"{kind.lower()}_{number}"
@@ -99,9 +99,23 @@ class Models:
         helpers.write_keras(file, helpers.functional(config, before), weights)
         return Model(f"{layers} layers", file, "benchmarks.ports:build")
 
+    def wide(self, layers: int, units: int) -> Model:
+        """Dense layers of so many units each, which have units² + units parameters each."""
+        draw = np.random.default_rng(layers)
+        config, weights, before = [_input(units)], {}, "image"
+        for number in range(layers):
+            name = f"dense_{number}"
+            config.append(helpers.layer("Dense", name, before, units=units, activation="tanh", use_bias=True))
+            kernel = draw.standard_normal((units, units), np.float32) / np.float32(units**0.5)
+            weights[name] = {"kernel": kernel, "bias": draw.standard_normal(units, np.float32) / 10}
+            before = name
+        file = self._folder / f"wide-{layers}-{units}.h5"
+        helpers.write_keras(file, helpers.functional(config, before), weights)
+        return Model(f"{layers * units * (units + 1) / 1e6:.0f} million parameters", file, "benchmarks.ports:build")
 
-def _input(size: int, channels: int) -> dict[str, object]:
-    return helpers.layer("InputLayer", "image", None, batch_input_shape=[None, size, size, channels], dtype="float32")
+
+def _input(*shape: int) -> dict[str, object]:
+    return helpers.layer("InputLayer", "image", None, batch_input_shape=[None, *shape], dtype="float32")
 
 
 def input_shape(file: Path) -> tuple[int, ...]:

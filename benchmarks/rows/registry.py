@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from benchmarks import models
 from benchmarks.bench import Bench
-from benchmarks.rows import diagnosis, eager, memory, per_test, start, whole
+from benchmarks.rows import diagnosis, eager, memory, per_test, size, start, whole
 from benchmarks.table import Line
 
 
@@ -40,6 +40,12 @@ ROWS = (
     Row("memory-batch", "peak memory of each child: one more sample, in largest layers", memory.batch),
     Row("memory-batch", "the same of a chain of equal layers", alone=memory.batch_of_chain),
     Row("memory-depth", "peak memory of each child: 30 more layers of a chain, in layers", alone=memory.depth),
+    Row("layers", "a whole run: seconds of one of 500 further layers / of one of 250 before", alone=size.layers),
+    Row(
+        "parameters",
+        "peak memory of each child with 500 million parameters / their size in float64",
+        alone=size.parameters,
+    ),
     Row("eager", "one recorded pass / a Keras sub-model and predict for each layer", eager.eager),
     Row("diagnosis", "time that the diagnosis takes", diagnosis.diagnosis, models=(diagnosis.MODEL,)),
 )

@@ -128,7 +128,9 @@ def _trace(
     phases.begin("other_batches", "Keras: other batches")
     others = _others(recording, inputs, names, arrays)
     phases.begin("float32", "Keras: float32")
-    deployed = _deployed(file, settings, recording, names, arrays)
+    results = recording.results
+    del recording, model  # before there is a second one
+    deployed = results if settings.precision == "float32" else _deployed(file, settings, names, arrays)
     preprocessed = _preprocessed(stated, keras, names, arrays, settings.seed)
     phases.end()
     tracefile.write_further(
@@ -172,13 +174,10 @@ def _is_last(alone: Array, among: Array) -> bool:
 def _deployed(
     file: ModelFile,
     settings: Settings,
-    recording: recorder.Recorder,
     names: Sequence[str],
     arrays: Sequence[Array],
 ) -> list[Array]:
     """The model's outputs in float32; the model is built anew, because weights and constants are to be float32."""
-    if settings.precision == "float32":
-        return recording.results
     import tensorflow
 
     from pytest_kerasdiff.reference import recorder
