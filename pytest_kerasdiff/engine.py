@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_kerasdiff import (
     checklist,
@@ -30,7 +30,7 @@ from pytest_kerasdiff.align.alignment import align
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.checks import concerned, gather, registry
-from pytest_kerasdiff.diagnosis import diagnose, entrance
+from pytest_kerasdiff.diagnosis.found import Diagnosis
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.judge import Judge
@@ -38,8 +38,11 @@ from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.phases import Phases
-from pytest_kerasdiff.selftest import run as selftest
 from pytest_kerasdiff.trace import Array, Recorded, ReferenceTrace
+
+if TYPE_CHECKING:
+    from pytest_kerasdiff.checks.subject import CheckResult
+    from pytest_kerasdiff.diagnosis.entrance import Entrance
 
 
 class Port(Protocol):
@@ -129,18 +132,16 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     )
     phases.begin("checks", "checking the model")
     whole = gather.whole(reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared)
-    is_compact = isinstance(reference.values, compact.Values)
-    wrong_input = None if is_compact else entrance.find(reference, judge, again)
+    wrong_input = _wrong_input(reference, judge, again)
     seen = judge if wrong_input is None else wrong_input.undone
     results = registry.run(reference, seen.candidate, seen.alignment, seen.verdicts, whole, switches)
     phases.begin("diagnose", "looking for causes")
-    if is_compact:
-        diagnosis = diagnose.Diagnosis(notes=[compact.CANNOT_SAY])
-    else:
-        diagnosis = diagnose.diagnose(reference, seen, results, wrong_input)
+    diagnosis = _diagnosis(reference, seen, results, wrong_input)
     phases.begin("selftest", "self-test: fault" if settings.selftest else "")
     tested = None
     if settings.selftest:
+        from pytest_kerasdiff.selftest import run as selftest
+
         right = report.passes(judge.verdicts, results)
         tested = selftest.run(reference, judge, again, phases.step) if right else None
         results.append(tested.result() if tested is not None else selftest.not_made())
@@ -285,6 +286,27 @@ def _best(
         return settle.settle(make(other, {}), lambda chosen: make(other, chosen), reference)
 
     return settle.settle(best, lambda chosen: make(option, chosen), reference), judged
+
+
+def _wrong_input(reference: ReferenceTrace, judge: Judge, again: Callable[..., Judge]) -> Entrance | None:
+    if isinstance(reference.values, compact.Values) or not judge.faults:
+        return None
+    from pytest_kerasdiff.diagnosis import entrance
+
+    return entrance.find(reference, judge, again)
+
+
+def _diagnosis(
+    reference: ReferenceTrace, judge: Judge, results: Sequence[CheckResult], wrong_input: Entrance | None
+) -> Diagnosis:
+    """Look for causes; what does that is imported where something is wrong."""
+    if isinstance(reference.values, compact.Values):
+        return Diagnosis(notes=[compact.CANNOT_SAY])
+    if report.passes(judge.verdicts, results):
+        return Diagnosis()
+    from pytest_kerasdiff.diagnosis import diagnose
+
+    return diagnose.diagnose(reference, judge, results, wrong_input)
 
 
 def _wait(folder: Path) -> ReferenceTrace:

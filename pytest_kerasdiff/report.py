@@ -8,21 +8,23 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_kerasdiff import __version__, audit, tally
 from pytest_kerasdiff import manifest as manifest_file
 from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.checks.usage import unused
-from pytest_kerasdiff.diagnosis.diagnose import Diagnosis
+from pytest_kerasdiff.diagnosis.found import Diagnosis
 from pytest_kerasdiff.judge import Judge, LayerVerdict
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import ModelFile
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.phases import Phases, with_side
-from pytest_kerasdiff.selftest.run import SelfTest
 from pytest_kerasdiff.trace import FurtherRuns, ReferenceTrace
 from pytest_kerasdiff.verdict import Error
+
+if TYPE_CHECKING:
+    from pytest_kerasdiff.selftest.run import SelfTest
 
 SCHEMA = 1
 Report = dict[str, Any]

@@ -12,7 +12,7 @@ from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.checks import registry as checks
 from pytest_kerasdiff.diagnosis import diagnose, entrance, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
-from pytest_kerasdiff.diagnosis.diagnose import Cause, Diagnosis
+from pytest_kerasdiff.diagnosis.found import Cause, Diagnosis
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.trace import Value
 from tests.test_judge import A, B, C, judge

@@ -13,6 +13,7 @@ from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.diagnosis import noise, order, pattern, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.entrance import Entrance
+from pytest_kerasdiff.diagnosis.found import Cause, Diagnosis
 from pytest_kerasdiff.diagnosis.missing import is_missing
 from pytest_kerasdiff.diagnosis.search import Part, search
 from pytest_kerasdiff.diagnosis.trial import Bench, Budget, measure
@@ -25,45 +26,6 @@ SECONDS = 40.0
 _SECONDS_OF_A_LAYER = 8.0
 """Processor time that the trials for one layer may take."""
 _SINGLE = " (on one probe input; a batch of 2 or more has a second one)"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cause:
-    """A cause as the report has it.
-
-    Attributes:
-        id: Id of the fault in the catalogue.
-        text: What Keras has and what the port has.
-        confirmed: Undoing it repairs the layer, on two independent inputs, and nothing else does as well.
-        before: The layer's error as the port has it; None where there is nothing to subtract.
-        after: With this cause, and those confirmed with it, undone; None where it was not tried.
-        patch: The line of code that repairs the port.
-    """
-
-    id: str
-    text: str
-    confirmed: bool
-    before: float | None
-    after: float | None
-    patch: str
-
-
-@dataclasses.dataclass(slots=True)
-class Diagnosis:
-    """What was found.
-
-    Attributes:
-        causes: Position of a layer → its causes.
-        patterns: Position of a layer whose fault nothing explains → what its error looks like.
-        repaired: Error of the model's outputs before and after all confirmed causes are undone; None where there are
-            none.
-        notes: What a reader must know.
-    """
-
-    causes: dict[int, list[Cause]] = dataclasses.field(default_factory=dict)
-    patterns: dict[int, str] = dataclasses.field(default_factory=dict)
-    repaired: tuple[float | None, float | None] | None = None
-    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def diagnose(
