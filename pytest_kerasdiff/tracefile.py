@@ -161,6 +161,9 @@ class _Stored(Mapping[Any, Array]):
         array: Array = self._group[self._names[key]][()]
         return np.asarray(array)
 
+    def __contains__(self, key: object) -> bool:  # else it would be read
+        return key in self._names
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self._names)
 

@@ -192,7 +192,7 @@ def _shows_changes(reference: ReferenceTrace, layer: Layer) -> bool:
     activation, output = activation_name(layer.config.get("activation")), layer.outputs[0]
     if activation in _RECTIFIERS:
         return reference.glance(output).greatest > 0
-    if output not in reference.values:  # of a compact reference, where the port has not computed it
+    if output in reference.sketches and output not in reference.values:  # the port has not computed it
         return False
     return activation not in _SATURATING or lets_changes_through(activation, reference.values[output])
 
