@@ -233,9 +233,10 @@ def _again(
         found["others"] = [_run(call, batch, device, precision) for batch in probes.other_batches(arrays)]
     except Exception as error:
         found["others_error"] = _reason(error)
-    larger = [array[: len(arrays[0])] if array.ndim else array for array in found.get("others", [[]])[-1:][0]]
-    same = len(larger) == len(first) and all(map(_equal, larger, first))
-    found["again"] = larger if same and larger else _run(call, arrays, device, precision)
+    larger = found["others"][-1] if found.get("others") else []
+    same = [array[: len(arrays[0])] if array.ndim else array for array in larger]
+    again = bool(same) and len(same) == len(first) and all(map(_equal, same, first))
+    found["again"] = same if again else _run(call, arrays, device, precision)
     return found
 
 
