@@ -414,3 +414,25 @@ def test_a_tensor_with_the_id_of_one_that_is_gone_is_another_value() -> None:
     for seed in (0, 1):
         expected = steps(Forward(steps), torch.from_numpy(inputs(seed))).numpy()
         np.testing.assert_allclose(output(program, inputs(seed)), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("batch", "others"), [(1, []), (2, [1, 3])])
+def test_other_batches_are_run_where_there_are_two_samples(batch: int, others: list[int]) -> None:
+    sizes: list[int] = []
+
+    def counted(model: Forward, x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return x.cos()
+
+    model, given = Forward(counted), inputs()[:batch]
+    delivered = observer.dtypes_of(model)
+    recorded = recorder.record(model, [given], "float64", "cpu").recorded
+    sizes.clear()
+    facts = observer.observe(
+        *(model, lambda xs: model(*xs), [given], delivered, {}, observer.Switches.now(), torch.float64, True),
+        list(recorded.values()),
+    )
+    assert [len(batch[0]) for batch in facts.others] == others
+    assert np.array_equal(facts.again[0], recorded[max(recorded)])
+    # In float32, then the others; the same once more only where no larger batch has given it.
+    assert sizes == [batch, *(others or [batch])]
