@@ -2,8 +2,8 @@
 
 An entry is a trace file under the name of all that it depends on, and beside it that of further runs, and a small file
 that tells the size and the layers. All are written aside and renamed, the small one last: where it fits, the entry is
-complete. One process
-at a time makes an entry; the others wait for its lock, which the system gives back where its holder dies.
+complete. One process at a time makes an entry; the others wait for its lock, which the system gives back where its
+holder dies.
 """
 
 from __future__ import annotations

@@ -289,7 +289,7 @@ def _best(
 
 
 def _wrong_input(reference: ReferenceTrace, judge: Judge, again: Callable[..., Judge]) -> Entrance | None:
-    if isinstance(reference.values, compact.Values) or not judge.faults:
+    if reference.sketches or not judge.faults:
         return None
     from pytest_kerasdiff.diagnosis import entrance
 
@@ -300,7 +300,7 @@ def _diagnosis(
     reference: ReferenceTrace, judge: Judge, results: Sequence[CheckResult], wrong_input: Entrance | None
 ) -> Diagnosis:
     """Look for causes; what does that is imported where something is wrong."""
-    if isinstance(reference.values, compact.Values):
+    if reference.sketches:
         return Diagnosis(notes=[compact.CANNOT_SAY])
     if report.passes(judge.verdicts, results):
         return Diagnosis()

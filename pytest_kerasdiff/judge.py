@@ -123,7 +123,7 @@ class Judge:
         """
         doubtful = [i for i, v in enumerate(self.verdicts) if v.status not in ("pass", "declared")]
         if doubtful and self.outputs_are_right():
-            if isinstance(self._reference.values, compact.Values):
+            if self._reference.sketches:
                 raise RunError(
                     f"the port's outputs are Keras's, and {self.layers[doubtful[0]].name} is not found in it: whether "
                     "it is computed in another way, a compact reference does not tell; record it without "

@@ -227,11 +227,10 @@ def resolve(
             values[option.name] = (folder / value).resolve() if isinstance(value, Path) else value
         else:  # the one option that repeats has lines of its own language
             values[option.name] = tuple(checklist.parse_lines(text, flag))
+    prefix = "--" if program else "--kerasdiff-"
     if values.get("record") is not None and values.get("reference") is not None:
-        prefix = "--" if program else "--kerasdiff-"
         raise RunError(f"{prefix}record and {prefix}reference: a reference is either written or used")
     if values.get("compact") and values.get("record") is None:
-        prefix = "--" if program else "--kerasdiff-"
         raise RunError(f"{prefix}compact says how a reference is recorded: it goes with {prefix}record=PATH")
     return Settings(keras_model=(folder / keras_model).resolve(), **values)
 

@@ -278,16 +278,13 @@ class Recorder:
     def _weights(self, path: str, layer: Any) -> tuple[str, ...]:
         variables = list(getattr(layer, "weights", ()))
         names = _short_names([str(getattr(v, "path", v.name)).split(":")[0] for v in variables])
-        kept = [
-            (name, variable)
-            for name, variable in zip(names, variables, strict=True)
-            if np.asarray(variable).dtype.kind == "f" and "seed" not in name
-        ]
+        arrays = {name: np.asarray(variable) for name, variable in zip(names, variables, strict=True)}
+        kept = {name: array for name, array in arrays.items() if array.dtype.kind == "f" and "seed" not in name}
         if path not in self._weighed:  # else another call of a shared layer
-            for name, variable in kept:
-                self._writer.add_weight(path, name, np.asarray(variable).astype(np.float32))
+            for name, array in kept.items():
+                self._writer.add_weight(path, name, array.astype(np.float32))
             self._weighed.add(path)
-        return tuple(name for name, _ in kept)
+        return tuple(kept)
 
     def _config(self, layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
         try:
