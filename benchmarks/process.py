@@ -137,9 +137,9 @@ def _watch(pid: int, labels: Mapping[str, str], peaks: dict[str, float]) -> None
         with contextlib.suppress(OSError, ValueError, StopIteration):
             line = Path(f"/proc/{one}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             label = next(label for label, text in labels.items() if text in line)
-            status = Path(f"/proc/{one}/status").read_text()
-            own_kib = int(status.partition("VmHWM:")[2].split()[0])
-            peaks[label] = max(peaks.get(label, 0.0), own_kib / 1024)
+            _, found, own = Path(f"/proc/{one}/status").read_text().partition("VmHWM:")
+            if found:  # a process that has ended, and is not waited for yet, has no memory
+                peaks[label] = max(peaks.get(label, 0.0), int(own.split()[0]) / 1024)
 
 
 def _children(pid: int) -> list[int]:
