@@ -1,9 +1,9 @@
 """Reference traces that are kept between runs, so that Keras need not run again on what it has run on.
 
 An entry is a trace file under the name of all that it depends on, and beside it that of further runs, and a small file
-that tells the size and the layers. All are written aside and renamed, the small one last: where it fits, the entry is
-complete. One process at a time makes an entry; the others wait for its lock, which the system gives back where its
-holder dies.
+that tells the size and the layers; or Keras's predictions for the user's data, without further runs. All are written
+aside and renamed, the small one last: where it fits, the entry is complete. One process at a time makes an entry; the
+others wait for its lock, which the system gives back where its holder dies.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ def entry(folder: Path | None, settings: Settings, stated: Manifest) -> Path | N
     if folder is None or settings.no_cache or settings.keras is not None or stated.preprocess is not None:
         return None
     return folder / f"{fingerprint.of_run(settings, stated)}.h5"
+
+
+def entry_of_predictions(folder: Path | None, settings: Settings, stated: Manifest) -> Path | None:
+    """Where Keras's predictions for the user's data are kept; None where they are not, for the same reason."""
+    if settings.data is None or fingerprint.is_code(settings.data) or entry(folder, settings, stated) is None:
+        return None
+    assert folder is not None
+    return folder / f"{fingerprint.of_predictions(settings, stated)}.h5"
 
 
 @contextlib.contextmanager
@@ -75,7 +83,7 @@ def use(path: Path) -> list[list[Any]] | None:
     """The layers of an entry, which from now on is the one used last; None where it is not there, or not complete."""
     try:
         said = json.loads(_beside(path).read_text("utf-8"))
-        if path.stat().st_size != said["bytes"] or not child.further_of(path).exists():
+        if path.stat().st_size != said["bytes"] or (said["further"] and not child.further_of(path).exists()):
             return None
         os.utime(path)
         return list(said["layers"])
@@ -83,10 +91,16 @@ def use(path: Path) -> list[list[Any]] | None:
         return None
 
 
-def complete(path: Path, layers: list[list[Any]]) -> None:
-    """Say that an entry is complete; ``layers`` are name, class and config of every call of every layer."""
+def complete(path: Path, layers: list[list[Any]], has_further: bool = True) -> None:
+    """Say that an entry is complete.
+
+    Args:
+        path: Of the entry.
+        layers: Name, class and config of every call of every layer.
+        has_further: Whether a file of further runs belongs to it.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}")
-    temporary.write_text(json.dumps({"bytes": path.stat().st_size, "layers": layers}), "utf-8")
+    temporary.write_text(json.dumps({"bytes": path.stat().st_size, "further": has_further, "layers": layers}), "utf-8")
     os.replace(temporary, _beside(path))
 
 

@@ -22,6 +22,7 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
 REFERENCE_TRACE = "reference.h5"
+PREDICTIONS = "predictions.h5"
 LAYERS = "layers.json"
 """Every call of every layer, as the reference process found them: ``[name, class, config]``."""
 REPORT = "report.json"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kerasdiff import (
     checklist,
@@ -23,13 +23,15 @@ from pytest_kerasdiff import (
     recorded,
     report,
     settle,
+    throughput,
     tracefile,
+    turns,
 )
 from pytest_kerasdiff.align import steps
-from pytest_kerasdiff.align.alignment import align
+from pytest_kerasdiff.align.alignment import align, order_of_outputs
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.change import Change
-from pytest_kerasdiff.checks import concerned, gather, registry
+from pytest_kerasdiff.checks import concerned, decisions, gather, registry
 from pytest_kerasdiff.diagnosis.found import Diagnosis
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.facts import PortFacts
@@ -38,7 +40,8 @@ from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.phases import Phases
-from pytest_kerasdiff.trace import Array, Recorded, ReferenceTrace
+from pytest_kerasdiff.trace import Array, FurtherRuns, Recorded, ReferenceTrace
+from pytest_kerasdiff.verdict import scale_of
 
 if TYPE_CHECKING:
     from pytest_kerasdiff.checks.subject import CheckResult
@@ -53,6 +56,17 @@ class Port(Protocol):
 
     def observe(self, arrays: Sequence[Array], recorded: Sequence[Array]) -> PortFacts:
         """Run it a few times more, also as it was delivered; ``recorded`` is what ``record`` saw it give for these."""
+
+    def deployed(self) -> AbstractContextManager[Callable[[Sequence[Array]], list[Array]]]:
+        """Let it be run as it was delivered: what makes outputs of a batch."""
+
+    def devices(self) -> Sequence[str]:
+        """Devices on which it can be timed: "cpu", "cuda"."""
+
+    def timed(
+        self, arrays: Sequence[Array], products: Sequence[throughput.Product], device: str
+    ) -> AbstractContextManager[throughput.Timed]:
+        """Let it, and the yardstick, be timed on a device, as it was delivered."""
 
     def in_float32(self) -> AbstractContextManager[None]:
         """Let the user's code run as it is deployed: torch's default dtype is float32."""
@@ -79,6 +93,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     file = modelfile.read(settings.keras_model)
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     spec = manifest.port(settings.torch, stated, file.path)
+    baseline = throughput.read_baseline(settings.baseline) if settings.baseline is not None else None
     port = open_port(settings, spec)
     phases.begin("record", "torch: running the port")
     inputs = file.inputs() if file.config is not None and settings.keras is None else []
@@ -120,7 +135,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     judge, again = _best(reference, fed, names, arrays, stated, settings)
     stated.check_names([layer.name for layer in reference.layers], judge.candidate.trace.parameters)
     switches = [*stated.switches, *settings.off]
-    if misspelt := checklist.unknown(switches, concerned.made(reference.layers, stated)):
+    if misspelt := checklist.unknown(switches, concerned.made(reference.layers, stated, settings.asked_checks)):
         raise misspelt
     surplus = len(judge.candidate.trace.outputs) - len(reference.outputs)
     if surplus > 0:
@@ -130,8 +145,17 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     further = tracefile.read_further(
         settings.reference or _awaited(child.further_of(job.folder / child.REFERENCE_TRACE))
     )
+    measured: dict[str, dict[str, Any]] = {}
+    if settings.data is not None:
+        phases.begin("wait_for_predictions")
+        made = settings.reference or _awaited(job.folder / child.PREDICTIONS)
+        phases.begin("accuracy", "torch: sample")
+        measured["accuracy"] = _counted(port, made, reference, further, judge, inputs, settings, stated, phases)
+    if settings.throughput:
+        phases.begin("throughput", "torch: timing, in turns with Keras:")
+        measured["throughput"] = _timed(port, reference, judge, settings, baseline, phases)
     phases.begin("checks", "checking the model")
-    whole = gather.whole(reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared)
+    whole = gather.whole(reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared, measured)
     wrong_input = _wrong_input(reference, judge, again)
     seen = judge if wrong_input is None else wrong_input.undone
     results = registry.run(reference, seen.candidate, seen.alignment, seen.verdicts, whole, switches)
@@ -158,6 +182,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         results,
         diagnosis,
         tested,
+        measured,
         phases,
         job.folder.name,
     )
@@ -230,6 +255,62 @@ def _prepared(
     samples = preprocess.raw_samples(stated, names, arrays[0].shape[1:], seed)
     with port.in_float32():
         return preprocess.apply(stated, "torch", samples, given[0].ndim - 1)
+
+
+def _counted(
+    port: Port,
+    made: Path,
+    reference: ReferenceTrace,
+    further: FurtherRuns,
+    judge: Judge,
+    inputs: Sequence[InputSpec],
+    settings: Settings,
+    stated: Manifest,
+    phases: Phases,
+) -> dict[str, Any]:
+    """Run the port on the user's data; what both sides give for it, counted."""
+    from pytest_kerasdiff.accuracy import compare
+
+    (place, *_), exact = order_of_outputs(reference, judge.candidate.trace), reference.values[reference.outputs[0]]
+    noise = decisions.noise_of(further.deployed[0], exact) / (scale_of(exact) or 1.0)
+    layouts = list(judge.layouts_used.values())
+    with port.deployed() as outputs:
+        return compare.compare(
+            lambda arrays: outputs(arrays)[place], made, inputs, layouts, settings, stated, noise, phases.step
+        )
+
+
+def _timed(
+    port: Port,
+    reference: ReferenceTrace,
+    judge: Judge,
+    settings: Settings,
+    baseline: list[dict[str, Any]] | None,
+    phases: Phases,
+) -> dict[str, Any]:
+    """Time the port, Keras and the yardstick in turns, on every device and at every batch size."""
+    limits = {"min_speed": settings.min_speed, "max_slowdown": settings.max_slowdown, "baseline": baseline}
+    line, measured = turns.Line.of_process(), []
+    arrays = [reference.values[v] for v in reference.inputs]
+    layouts = list(judge.layouts_used.values())
+    places = [(device, batch) for device in port.devices() for batch in settings.throughput]
+    for number, (device, batch) in enumerate(places):
+        phases.step(number + 1, len(places))
+        given = [la.apply(array) for la, array in zip(layouts, throughput.of_size(arrays, batch), strict=True)]
+        with port.timed(given, throughput.yardstick(reference, batch), device) as own:
+            runners, missing = dict(own.runners), dict(own.missing)
+            if device != "cpu":
+                missing["keras"] = "Keras is run on the CPU only"
+            elif line is None:
+                missing["keras"] = "with a recorded reference Keras is not run"
+            elif "missing" in (answer := line.ask({"batch": batch})):
+                missing["keras"] = answer["missing"]
+            else:
+                runners["keras"] = line.run
+            seconds = throughput.take_turns(runners) if "torch" in runners else {}
+            entry = throughput.entry(device, batch, seconds, missing)
+            measured.append({**entry, **own.facts(), "broken": list(throughput.broken_limits(entry, limits))})
+    return {"measured": measured, "limits": limits}
 
 
 def _best(

@@ -7,6 +7,7 @@ import hashlib
 import importlib.machinery
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,25 @@ def made_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
     return {name: json.loads(json.dumps(value)) for name, value in found.items()}  # lists where there were tuples
 
 
+def predicted_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
+    """What the user has given that decides Keras's predictions for the user's data, likewise."""
+    assert settings.data is not None
+    names = ("model", "keras", "trust", "preprocess")
+    own = {name: value for name, value in made_from(settings, stated).items() if name in names}
+    data = _code(settings.data) if is_code(settings.data) else of_files(Path(settings.data))
+    return {**own, "data": data}
+
+
+def of_predictions(settings: Settings, stated: Manifest) -> str:
+    """One name for all that Keras's predictions depend on."""
+    return key({"predicted_from": predicted_from(settings, stated), "versions": versions()})
+
+
+def is_code(data: str) -> bool:
+    """Whether data is named by ``module:callable``; paths are absolute."""
+    return not os.path.isabs(data)
+
+
 def versions() -> dict[str, str]:
     """What else decides: the frameworks that are installed, found without importing them, and this package's code."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
@@ -45,10 +65,8 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     own = Path(__file__).parent
-    return {
-        **found,
-        "pytest_kerasdiff": _digest([*sorted(own.glob("*.py")), *sorted((own / "reference").glob("*.py"))]),
-    }
+    code = [path for folder in (".", "reference", "accuracy") for path in sorted((own / folder).glob("*.py"))]
+    return {**found, "pytest_kerasdiff": _digest(code)}
 
 
 def of_run(settings: Settings, stated: Manifest) -> str:

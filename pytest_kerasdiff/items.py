@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import checklist, text
+from pytest_kerasdiff import checklist, speed, text
 from pytest_kerasdiff.checklist import MODEL
 from pytest_kerasdiff.checks import concerned
 from pytest_kerasdiff.errors import RunError
@@ -60,9 +60,18 @@ class WholeCollector(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item for each check."""
-        for name in concerned.of_model(self.config.stash[SESSION].manifest(self.path)):
-            yield CheckItem.from_parent(self, name=name)
-        if self.config.stash[SESSION].models[self.path].selftest:
+        session = self.config.stash[SESSION]
+        own = session.models[self.path]
+        for name in concerned.of_model(session.manifest(self.path), own.asked_checks):
+            if name == speed.CHECK:
+                for place in speed.places(own.throughput):
+                    yield SpeedItem.of(self, place)
+            else:
+                item = CheckItem.from_parent(self, name=name)
+                if name == "accuracy":
+                    item.add_marker(speed.MARKER)
+                yield item
+        if own.selftest:
             yield CheckItem.from_parent(self, name=checklist.SELFTEST)
 
 
@@ -140,11 +149,16 @@ class OutputItem(_Item):
 
 def _skipped(reason: str) -> BaseException:
     """A skip that pytest places at the test, not here."""
-    return pytest.skip.Exception(f"turned off: {reason}", _use_item_location=True)
+    return pytest.skip.Exception(reason, _use_item_location=True)
 
 
 class CheckItem(_Item):
     """One check of one layer, or of the model."""
+
+    @property
+    def check_name(self) -> str:
+        """Name of the check in the report."""
+        return self.name
 
     def runtest(self) -> None:
         """Fail unless the check passes.
@@ -152,17 +166,72 @@ class CheckItem(_Item):
         Raises:
             LayerFailure: It does not, or it was not made.
         """
+        check = self.made()
+        if check["status"] != "pass":
+            raise LayerFailure(text.check_block(check))
+
+    def made(self) -> Mapping[str, Any]:
+        """The check as the report has it.
+
+        Raises:
+            LayerFailure: It was not made.
+            pytest.skip.Exception: It is turned off.
+        """
         reason = self.turned_off()
         if reason is not None:
             self.user_properties.append(
-                (OFF, [self.config.stash[SESSION].node_id(self.path), self.layer_name, self.name, reason])
+                (OFF, [self.config.stash[SESSION].node_id(self.path), self.layer_name, self.check_name, reason])
             )
-            raise _skipped(reason)
+            raise _skipped(f"turned off: {reason}")
         for check in self.model_report()["checks"]:
-            if (check["layer"], check["check"]) == (self.layer_name, self.name):
+            if (check["layer"], check["check"]) == (self.layer_name, self.check_name):
                 if check["status"] == "off":
-                    raise _skipped(check["message"])
-                if check["status"] != "pass":
-                    raise LayerFailure(text.check_block(check))
-                return
-        raise LayerFailure(f"{self.layer_name}: the check {self.name} was not made: nothing was compared")
+                    raise _skipped(f"turned off: {check['message']}")
+                found: Mapping[str, Any] = check
+                return found
+        raise LayerFailure(f"{self.layer_name}: the check {self.check_name} was not made: nothing was compared")
+
+
+class SpeedItem(CheckItem, pytest.Function):
+    """One side at one batch size on one device: a benchmark, and of the port the limits that were asked for."""
+
+    place: speed.Place
+    clock: speed.Clock
+
+    @classmethod
+    def of(cls, parent: pytest.Collector, place: speed.Place) -> SpeedItem:
+        """Make the item."""
+        has_fixture = parent.config.pluginmanager.hasplugin("benchmark")
+        function = speed.with_benchmark if has_fixture else speed.without_benchmark
+        item: SpeedItem = cls.from_parent(parent, name=speed.name(place), callobj=function)
+        item.place, item.clock = place, speed.Clock()
+        item.add_marker(speed.marker(place, item.clock) if has_fixture else speed.MARKER)
+        return item
+
+    @property
+    def check_name(self) -> str:
+        """Name of the check in the report."""
+        return speed.CHECK
+
+    def runtest(self) -> None:
+        """Call the function, and with it ``measure``."""
+        pytest.Function.runtest(self)
+
+    def measure(self, benchmark: Any) -> None:
+        """Hand what was measured to pytest-benchmark's fixture; None where that is not installed.
+
+        Raises:
+            LayerFailure: The port is slower than asked for.
+            pytest.skip.Exception: Nothing was measured, or nobody shows it.
+        """
+        if self.config.stash[SESSION].is_distributed:
+            raise _skipped("speed is not measured while pytest-xdist's workers run: run it with -n 0")
+        self.made()
+        side = self.place[-1]
+        entry, why_not = speed.find(self.model_report(), self.place)
+        if entry is not None and benchmark is not None:
+            speed.replay(benchmark, self.clock, self.model_report(), entry, side)
+        if entry is not None and side == "torch" and entry["broken"]:
+            raise LayerFailure("\n".join(f"{self.layer_name}: {speed.CHECK}: {words}" for words in entry["broken"]))
+        if entry is None or benchmark is None:
+            raise _skipped(why_not or "pytest-benchmark is not installed")

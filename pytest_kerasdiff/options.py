@@ -6,6 +6,7 @@ pytest's flags, its ini keys, the program's arguments and the README's table all
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,15 @@ class Settings:
     record: Path | None = None
     reference: Path | None = None
     compact: bool = False
+    data: str | None = None
+    metric: str | None = None
+    min_accuracy: float | None = None
+    max_drop: float | None = None
+    max_flips: int | None = None
+    throughput: tuple[int, ...] = ()
+    min_speed: float | None = None
+    baseline: Path | None = None
+    max_slowdown: float = 0.2
     off: tuple[Switch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -53,7 +63,14 @@ class Settings:
         """Rebuild settings from ``to_json``."""
         paths = {option.name for option in OPTIONS if option.is_path} | {"keras_model"}
         values: dict[str, Any] = {k: Path(v) if k in paths and v is not None else v for k, v in data.items()}
-        return cls(**{**values, "off": tuple(Switch(**switch) for switch in data["off"])})
+        lists = {"off": tuple(Switch(**switch) for switch in data["off"]), "throughput": tuple(data["throughput"])}
+        return cls(**{**values, **lists})
+
+    @property
+    def asked_checks(self) -> frozenset[str]:
+        """Checks that are made because an option asks for what they look at."""
+        asked = {"accuracy": self.data is not None, "throughput": bool(self.throughput)}
+        return frozenset(name for name, wanted in asked.items() if wanted)
 
     def _items(self) -> list[tuple[str, Any]]:
         return [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
@@ -97,6 +114,11 @@ class Option:
         """Whether the value is a path, relative to where it was given."""
         return self.convert is _path
 
+    def in_folder(self, text: str, folder: Path) -> str:
+        """The text with a path made absolute, where it is one."""
+        named = self.is_path or (self.convert is _path_or_code and not _is_code(text))
+        return str((folder / text).resolve()) if named else text
+
     @property
     def default(self) -> Any:
         """The value when nothing is given."""
@@ -109,6 +131,35 @@ def _path(text: str) -> Path:
 
 def _text(text: str) -> str:
     return text
+
+
+def _path_or_code(text: str) -> str:
+    return text
+
+
+def _is_code(text: str) -> bool:
+    """Whether a text is ``module:callable``, and no path."""
+    return bool(re.fullmatch(r"[\w.]+:[\w.]+", text))
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < float("inf"):
+        raise ValueError("a number, 0 or greater, such as 0.01")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise ValueError("a number, such as 0.92")
+    return value
 
 
 def _positive(kind: Callable[[str], Any], text: str) -> Any:
@@ -125,6 +176,13 @@ def _tolerance(text: str) -> float:
         raise ValueError("a number greater than 0, such as 1e-5") from None
 
 
+def _ratio(text: str) -> float:
+    try:
+        return float(_positive(float, text))
+    except ValueError:
+        raise ValueError("a number greater than 0, such as 0.8") from None
+
+
 def _batch(text: str) -> int:
     try:
         return int(_positive(int, text))
@@ -132,7 +190,7 @@ def _batch(text: str) -> int:
         raise ValueError("a whole number greater than 0") from None
 
 
-def _seed(text: str) -> int:
+def _whole(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
@@ -140,6 +198,13 @@ def _seed(text: str) -> int:
     if value < 0:
         raise ValueError("a whole number, 0 or greater")
     return value
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(_batch(size) for size in text.split(",")))
+    except ValueError:
+        raise ValueError("batch sizes by commas, such as 1,32") from None
 
 
 def _precision(text: str) -> str:
@@ -178,7 +243,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("tol", "tolerance of every layer", _tolerance, "X"),
     Option("precision", "arithmetic of both sides: float64 or float32", _precision, "NAME"),
     Option("batch", "number of probe inputs per batch", _batch, "N"),
-    Option("seed", "seed of the probe inputs", _seed, "N"),
+    Option("seed", "seed of the probe inputs", _whole, "N"),
     Option("device", "torch device of the port", _text, "NAME"),
     Option("inputs", "real probe inputs (`.npy` or `.npz`) instead of generated ones", _path, "PATH"),
     Option("report", "folder that receives report.json", _path, "DIR"),
@@ -194,6 +259,22 @@ OPTIONS: tuple[Option, ...] = (
     Option("reference", "use a recorded reference; Keras and TensorFlow are not needed", _path, "PATH"),
     Option("compact", "record projections in place of activations: says whether and where first", _switch, ""),
     Option(
+        "data",
+        "labelled data, for accuracy: `.npz` with x and y, a folder with a sub-folder a class, or `module:callable`",
+        _path_or_code,
+        "PATH",
+    ),
+    Option("metric", "`module:callable` that scores outputs in place of top-1", _text, "SPEC"),
+    Option("min_accuracy", "smallest accuracy of the port that passes", _number, "X"),
+    Option("max_drop", "how far the port's accuracy may be below Keras's", _share, "X"),
+    Option("max_flips", "how many decisions may be other ones than Keras's", _whole, "N"),
+    Option("throughput", "time both models in turns at these batch sizes, such as 1,32", _sizes, "SIZES"),
+    Option("min_speed", "smallest ratio that passes of the port's speed to Keras's", _ratio, "X"),
+    Option(
+        "baseline", "report.json of an earlier run, with whose ratios of speed this one's are compared", _path, "PATH"
+    ),
+    Option("max_slowdown", "how far, in shares of 1, a ratio may be below the baseline's", _share, "X"),
+    Option(
         "off",
         "turn a check off, with the reason, which the report shows; repeatable, one a line in the ini",
         _text,
@@ -201,6 +282,15 @@ OPTIONS: tuple[Option, ...] = (
         repeats=True,
     ),
 )
+
+
+_GO_WITH: Mapping[str, tuple[str, str]] = {
+    "compact": ("record", "says how a reference is recorded"),
+    **dict.fromkeys(("metric", "min_accuracy", "max_drop", "max_flips"), ("data", "speaks of accuracy")),
+    **dict.fromkeys(("min_speed", "baseline"), ("throughput", "speaks of speed")),
+    "max_slowdown": ("baseline", "speaks of a baseline"),
+}
+"""Options that mean nothing without another one, and why."""
 
 
 def resolve(
@@ -223,15 +313,17 @@ def resolve(
         if not text:
             continue
         if isinstance(text, str):
-            value = _converted(option, text, flag)
-            values[option.name] = (folder / value).resolve() if isinstance(value, Path) else value
+            values[option.name] = _converted(option, option.in_folder(text, folder), flag)
         else:  # the one option that repeats has lines of its own language
             values[option.name] = tuple(checklist.parse_lines(text, flag))
     prefix = "--" if program else "--kerasdiff-"
     if values.get("record") is not None and values.get("reference") is not None:
         raise RunError(f"{prefix}record and {prefix}reference: a reference is either written or used")
-    if values.get("compact") and values.get("record") is None:
-        raise RunError(f"{prefix}compact says how a reference is recorded: it goes with {prefix}record=PATH")
+    for name, (other, words) in _GO_WITH.items():
+        if values.get(name) is not None and not values.get(other):
+            flag = prefix + name.replace("_", "-")
+            (metavar,) = (option.metavar for option in OPTIONS if option.name == other)
+            raise RunError(f"{flag} {words}: it goes with {prefix}{other}={metavar}")
     return Settings(keras_model=(folder / keras_model).resolve(), **values)
 
 

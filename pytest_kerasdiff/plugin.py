@@ -107,8 +107,8 @@ def _value(config: pytest.Config, option: options.Option) -> str | list[str] | N
     text: str | None = config.getoption(option.ini)
     if text is None:
         text = config.getini(option.ini) or None
-        if text is not None and option.is_path:
-            text = str(config.rootpath / text)  # a path in the ini refers to rootdir
+        if text is not None:
+            text = option.in_folder(text, config.rootpath)  # a path in the ini refers to rootdir
     return text
 
 

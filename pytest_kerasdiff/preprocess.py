@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,6 +85,21 @@ def apply(stated: Manifest, side: Literal["keras", "torch"], samples: Array, ran
     assert stated.preprocess is not None
     spec, option = getattr(stated.preprocess, side), f"{stated.path}: [preprocess] {side}"
     return call(specs.load(spec, option), samples, rank, f"{option}: {spec}")
+
+
+def of_each(stated: Manifest, side: Literal["keras", "torch"], samples: Iterable[Array], rank: int) -> Prepared:
+    """What one of the user's functions makes of raw samples, whose sizes may differ; see ``apply``.
+
+    Raises:
+        RunError: As ``apply``, but nothing is given twice.
+    """
+    assert stated.preprocess is not None
+    spec, option = getattr(stated.preprocess, side), f"{stated.path}: [preprocess] {side}"
+    function = specs.load(spec, option)
+    results = [_of_one(function, sample, rank, f"{option}: {spec}") for sample in samples]
+    if len(shapes := sorted({result.shape for result in results})) > 1:
+        raise RunError(f"{option}: {spec} gives tensors of several shapes: {shapes[0]}, {shapes[1]}")
+    return np.stack(results)
 
 
 def call(function: Callable[[Any], Any], samples: Array, rank: int, where: str) -> Prepared:

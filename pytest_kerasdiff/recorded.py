@@ -29,6 +29,7 @@ _IN_WORDS: Mapping[str, str] = {
     "inputs": "other probe inputs",
     "rules": "other [inputs] of the manifest",
     "preprocess": "other code of the manifest's [preprocess]",
+    "data": "other data",
 }
 _ITS_OWN = ("precision", "batch", "seed", "inputs")
 """What the recorded reference decides, where the user says nothing of it."""
@@ -69,6 +70,10 @@ def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> No
         in_model = _in_model(reference, settings.keras_model)
         for position, ((layer, name), array) in enumerate(reference.weights.items()):
             writer.add_weight(layer, name, None if position in in_model else array)
+        predicted = None
+        if settings.data is not None:
+            writer.add_predictions(trace.parent / child.PREDICTIONS)
+            predicted = fingerprint.predicted_from(settings, stated)["data"]
         writer.add_further(dataclasses.replace(tracefile.read_further(child.further_of(trace)), run="", memory={}))
         writer.close(
             reference.layers,
@@ -77,7 +82,7 @@ def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> No
             reference.notes,
             reference.curves,
             more={
-                "made_from": fingerprint.made_from(settings, stated),
+                "made_from": {**fingerprint.made_from(settings, stated), "data": predicted},
                 "derived": {str(number): reference.shapes[number] for number in sorted(left_out)},
                 "in_model": {str(position): name for position, name in in_model.items()},
             },
@@ -113,8 +118,16 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
             f"{tracefile.FORMAT}); {_renewal(path, settings)}"
         )
     now, unset = fingerprint.made_from(settings, stated), Settings(settings.keras_model)
+    if settings.data is not None:
+        now["data"] = fingerprint.predicted_from(settings, stated)["data"]
+        if made_from.get("data") is None:
+            raise RunError(f"{path}: recorded without predictions for --kerasdiff-data; {_renewal(path, settings)}")
     silent = {name for name in _ITS_OWN if getattr(settings, name) == getattr(unset, name)}
-    other = [words for name, words in _IN_WORDS.items() if name not in silent and now[name] != made_from.get(name)]
+    other = [
+        words
+        for name, words in _IN_WORDS.items()
+        if name not in silent and name in now and now[name] != made_from.get(name)
+    ]
     if other:
         again = dataclasses.replace(settings, compact=bool(said["sketched"]))
         raise RunError(f"{path}: stale: recorded from {' and '.join(other)}; {_renewal(path, again)}")
@@ -127,7 +140,7 @@ def _renewal(path: Path, settings: Settings) -> str:
     unset = Settings(settings.keras_model)
     given = "".join(
         f" --{name}={getattr(settings, name)}"
-        for name in (*_ITS_OWN, "keras", "manifest")
+        for name in (*_ITS_OWN, "keras", "manifest", "data")
         if getattr(settings, name) != getattr(unset, name)
     )
     given += " --compact" if settings.compact else ""

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ def build(
     checks: Sequence[CheckResult],
     diagnosis: Diagnosis,
     tested: SelfTest | None,
+    measured: Mapping[str, Mapping[str, Any]],
     phases: Phases,
     run: str,
 ) -> Report:
@@ -69,6 +70,8 @@ def build(
         "layers": layers,
         "checks": checked,
         "repaired": _repaired(diagnosis),
+        "accuracy": measured.get("accuracy"),
+        "throughput": measured.get("throughput"),
         "selftest": None if tested is None else dataclasses.asdict(tested),
         "summary": tally.summary(layers, checked),
         "inputs": {

@@ -60,6 +60,13 @@ class KerasdiffSession:
             raise RunError("--keras-model: the same file is named twice")
         if len(self.models) > 1 and any(s.record or s.reference for s in settings):
             raise RunError("--kerasdiff-record and --kerasdiff-reference speak of one model: run it for one at a time")
+        self.is_distributed = getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput")
+        if self.is_distributed and any(s.min_speed is not None or s.baseline is not None for s in settings):
+            # pytest-benchmark measures nothing there, and its own comparison then passes anything.
+            raise RunError(
+                "--kerasdiff-min-speed and --kerasdiff-baseline: speed is not measured while pytest-xdist's workers "
+                "run: run it with -n 0"
+            )
         self._runs: dict[Path, supervisor.Run] = {}
         self._shared: dict[Path, Path] = {}
         self._reports: dict[Path, Report] = {}
@@ -106,7 +113,10 @@ class KerasdiffSession:
     def _names(self, path: Path) -> list[str]:
         """``layer::check`` of every test of a model, as far as its file knows them."""
         layers = self.layers.get(path, [])
-        made = [*((la.name, "output") for la in layers), *concerned.made(layers, self._manifests[path])]
+        made = [
+            *((la.name, "output") for la in layers),
+            *concerned.made(layers, self._manifests[path], self.models[path].asked_checks),
+        ]
         if self.models[path].selftest:
             made.append((checklist.MODEL, checklist.SELFTEST))
         return [f"{layer}::{check}" for layer, check in made]
@@ -133,7 +143,10 @@ class KerasdiffSession:
         """
         if len(self.models) < 2 or self.layers.keys() != self.models.keys():
             return  # the engine knows the layers, and says so
-        made = {path: concerned.made(self.layers[path], self._manifests[path]) for path in self.models}
+        made = {
+            path: concerned.made(self.layers[path], self._manifests[path], own.asked_checks)
+            for path, own in self.models.items()
+        }
         for own in self.models.values():
             if (
                 misspelt := checklist.unknown(own.off, [pair for pairs in made.values() for pair in pairs])
@@ -181,9 +194,17 @@ class KerasdiffSession:
     def _run(self, path: Path, starts: bool = True) -> supervisor.Run:
         if path not in self._runs:
             self._runs[path] = supervisor.Run(
-                self.models[path], self._config.rootpath, cache=self._cache(), starts=starts
+                self._wanted(path), self._config.rootpath, cache=self._cache(), starts=starts
             )
         return self._runs[path]
+
+    def _wanted(self, path: Path) -> Settings:
+        """What a model's run is to do: under pytest-xdist nothing is timed."""
+        own = self.models[path]
+        if not self.is_distributed:
+            return own
+        off = tuple(s for s in own.off if not s.matches(checklist.MODEL, "throughput"))
+        return dataclasses.replace(own, throughput=(), off=off)
 
     def _advance(self) -> None:
         """Let as many runs go on at once as there are workers, and the others wait for their turn."""
@@ -332,7 +353,7 @@ class KerasdiffSession:
             folder = self._folder(path)
             if not folder.is_dir():
                 raise RunError(f"{path}: {folder} has gone: the controlling pytest process has ended")
-            return once.report(self.models[path], self._config.rootpath, folder, self._cache())
+            return once.report(self._wanted(path), self._config.rootpath, folder, self._cache())
         sent = self._controller.receive().reports.get(str(self._place(path)))
         if sent is None:
             raise RunError(

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_kerasdiff import child, phases
+from pytest_kerasdiff import child, phases, turns
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
@@ -63,15 +64,22 @@ class Run:
         if at_once > 1:
             threads = str(max(1, child.cores() // at_once))
             environment |= {child.THREADS: threads, "TF_NUM_INTRAOP_THREADS": threads}
+        pair = socket.socketpair() if self.settings.throughput and len(self.sides) == len(SIDES) else ()
+        ends = dict(zip(self.sides, pair, strict=False))
         for side in self.sides:
+            end = ends.get(side)
+            own = {} if end is None else {turns.VARIABLE: str(end.fileno())}
             log = self._logs[side] = (self.folder / f"{side}.log").open("wb")
             self._children[side] = subprocess.Popen(
                 [sys.executable, "-m", f"pytest_kerasdiff.{side}", str(self._job)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env={**environment, **own},
+                pass_fds=() if end is None else (end.fileno(),),
             )
+        for end in pair:
+            end.close()  # so that each child sees the other's end
 
     @property
     def runs(self) -> bool:

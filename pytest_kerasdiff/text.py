@@ -84,12 +84,19 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
         parts.append(f"{counts['checks'] - counts['checks_failed']} of {counts['checks']} checks pass")
     if counts["checks_off"]:
         parts.append(f"{counts['checks_off']} off")
-    verdict = "equivalent" if report["verdict"] == "pass" else "NOT equivalent"
-    yield f"{verdict}: {', '.join(parts)}"
+    yield f"{_verdict(report)}: {', '.join(parts)}"
     for layer in failing:
         yield f"  {layer['status']:<9} {_title(layer)}  {_short(layer)}"
         yield from _remedies(layer)
     yield from _checks(report["checks"])
+    yield from (
+        f"  accuracy  {check['message']}"
+        for check in report["checks"]
+        if (check["check"], check["status"]) == ("accuracy", "pass")
+    )
+    if report["throughput"] is not None:
+        for entry in report["throughput"]["measured"]:
+            yield f"  speed     {speed(entry)}"
     if report["selftest"] is not None:
         yield from _selftest(report)
     repaired = report["repaired"]
@@ -105,6 +112,32 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
         if undeclared:
             more = " …" if len(undeclared) > 6 else ""
             yield f"  torch parameters no operation used: {', '.join(undeclared[:6])}{more}"
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    if report["verdict"] == "pass":
+        return "equivalent"
+    failed = {check["check"] for check in report["checks"] if check["status"] == "fail"}
+    layers = all(layer["status"] in ("pass", "declared") for layer in report["layers"])
+    return "equivalent, but too slow" if layers and failed == {"throughput"} else "NOT equivalent"
+
+
+def speed(entry: Mapping[str, Any]) -> str:
+    """One measurement of throughput in words."""
+    place = f"{entry['device']}, batch {entry['batch']}"
+    if entry["torch"] is None:
+        return f"{place}: {entry['missing']['torch']}"
+    words = [f"{entry['torch']['per_second']:.4g} samples/s"]
+    if entry["keras"] is not None:
+        words.append(f"Keras {entry['keras']['per_second']:.4g}: {times(entry['ratio'])} as fast")
+    elif entry["ratio_to_yardstick"] is not None:
+        words.append(f"{times(entry['ratio_to_yardstick'])} as fast as the yardstick")
+    return f"{place}: {', '.join(words)}"
+
+
+def times(ratio: Mapping[str, float]) -> str:
+    """How many times as fast something is, with quartiles."""
+    return f"{ratio['median']:.3g} times ({ratio['low']:.3g} … {ratio['high']:.3g})"
 
 
 def _remedies(layer: Layer) -> Iterator[str]:

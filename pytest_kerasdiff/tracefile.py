@@ -13,6 +13,7 @@ can be had otherwise: values that ``derived.py`` computes, whose shapes are ``he
 model file holds, whose datasets there are named by ``header["in_model"]``. What it was made from is
 ``header["made_from"]``. The compact form (``compact.py``) has ``projections/<number>`` (4, channels) and
 ``samples/<number>`` (64) in place of most values, and their shape, least and greatest in ``header["sketched"]``.
+Keras's predictions for the user's data are a group of their own (``predictions.py``).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pytest_kerasdiff import compact, derived, modelfile
+from pytest_kerasdiff import compact, derived, modelfile, predictions
 from pytest_kerasdiff.trace import Array, FurtherRuns, Glance, Layer, ReferenceTrace, Sketch
 
 FORMAT = 5
@@ -74,6 +75,10 @@ class TraceWriter:
     def add_further(self, further: FurtherRuns) -> None:
         """Write what a recorded reference has in the same file."""
         _write_further(self._file, further)
+
+    def add_predictions(self, path: Path) -> None:
+        """Copy Keras's predictions for the user's data from their own file."""
+        predictions.copy(path, self._file)
 
     def discard(self) -> None:
         """Give the file up and leave nothing behind."""

@@ -192,6 +192,10 @@ def test_the_commands_of_readme_do_what_it_says(clone: Path) -> None:
     assert ran >= 5
     report = json.loads((clone / "out" / "report.json").read_text("utf-8"))
     check_report_fields(report)
+    accuracy = json.loads((clone / "out" / "accuracy" / "report.json").read_text("utf-8"))["accuracy"]
+    assert documented_fields("accuracy") == set(accuracy)
+    speed = json.loads((clone / "out" / "speed" / "report.json").read_text("utf-8"))["throughput"]
+    assert documented_fields("measured") == set(speed["measured"][0])
     written = manifest.read(clone / "out" / "kerasdiff.toml")
     assert len(written.layers) == report["summary"]["layers"] - 1  # all but the input
     assert {layer["matched_by"] for layer in report["layers"][1:]} == {"manifest"}
@@ -226,6 +230,13 @@ def test_the_manifests_of_readme_are_valid(tmp_path: Path) -> None:
 def write(path: Path, text: str) -> Path:
     path.write_text(text, "utf-8")
     return path
+
+
+def test_options_in_the_documents_are_there() -> None:
+    known = {option.flag for option in options.OPTIONS}
+    for document in DOCUMENTS:
+        for flag in re.findall(r"--kerasdiff-[a-z-]*[a-z]", document.read_text("utf-8")):
+            assert flag in known, f"{document.name} speaks of {flag}"
 
 
 def test_the_ini_of_readme_names_keys_that_there_are() -> None:

@@ -142,7 +142,7 @@ def users_of(library: str) -> set[str]:
 
 def test_each_framework_has_one_home() -> None:
     """The sentences of the design, so that the table itself cannot be widened unnoticed."""
-    assert users_of("pytest") == {"plugin", "session", "items", "fixtures"}
+    assert users_of("pytest") == {"plugin", "session", "speed", "items", "fixtures"}
     assert users_of("torch") | users_of("safetensors") == {"candidate/*"}
     assert users_of("keras") | users_of("tf_keras") | users_of("tensorflow") == {"reference/*"}
     assert TABLE["plugin"].own == {"options", "errors"}

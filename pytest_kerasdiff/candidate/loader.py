@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from pytest_kerasdiff import specs
-from pytest_kerasdiff.candidate import observer, recorder
+from pytest_kerasdiff.candidate import observer, recorder, timing
 from pytest_kerasdiff.candidate.program import Program
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.throughput import Product, Runner, Timed
 from pytest_kerasdiff.trace import Array
 
 _Arguments = Mapping[str, Array] | Sequence[Array]
@@ -91,6 +92,63 @@ class Port:
         except Exception as error:  # the checks that need it fail, and say why
             reason = (str(error).strip().splitlines() or [""])[0]
             return PortFacts(deployed_error=f"cannot be run again: {type(error).__name__}: {reason}")
+
+    @contextlib.contextmanager
+    def deployed(self) -> Iterator[Callable[[Sequence[Array]], list[Array]]]:
+        """Let the recorded model be run as it was delivered: gives what makes outputs of a batch in the port's layout.
+
+        That raises RunError where the model does.
+        """
+        device = torch.device(self._settings.device)
+        with observer.as_delivered(self.model, self._delivered, self._switches, torch.get_default_dtype()):
+            dtype = observer.fed_in(self.model)
+
+            def outputs(arrays: Sequence[Array]) -> list[Array]:
+                try:
+                    return observer.run(self._call, arrays, device, dtype)
+                except Exception as error:
+                    reason = (str(error).strip().splitlines() or [""])[0]
+                    raise RunError(f"the torch model raised in float32: {type(error).__name__}: {reason}") from None
+
+            yield outputs
+
+    def devices(self) -> list[str]:
+        """Devices on which the model can be timed."""
+        return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+    @contextlib.contextmanager
+    def timed(self, arrays: Sequence[Array], products: Sequence[Product], device: str) -> Iterator[Timed]:
+        """Let the recorded model be timed on a device, as it was delivered.
+
+        Args:
+            arrays: A batch in the port's layout.
+            products: The yardstick.
+            device: One of ``devices``.
+        """
+        missing: dict[str, str] = {}
+        runners: dict[str, Runner] = {}
+        with (
+            observer.as_delivered(self.model, self._delivered, self._switches, torch.get_default_dtype()),
+            timing.without_tf32(bool(self._precision_settings)),
+        ):
+            timing.forget_peak(device)
+            try:
+                self.model.to(device)
+                given = observer.tensors(arrays, torch.device(device), observer.fed_in(self.model))
+                runners["torch"] = timing.runner(lambda: self._call(given), device)
+                runners["torch"](1)
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [""])[0]
+                missing["torch"] = f"the port cannot run it: {type(error).__name__}: {reason}"[:300]
+                runners.clear()
+            if not products:
+                missing["yardstick"] = "the Keras model has no kernels"
+            elif runners:
+                runners["yardstick"] = timing.runner(timing.yardstick(products, device), device)
+            try:
+                yield Timed(runners, missing, lambda: timing.facts(device))
+            finally:
+                self.model.to(self._settings.device)
 
     @contextlib.contextmanager
     def in_float32(self) -> Iterator[None]:

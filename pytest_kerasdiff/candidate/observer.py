@@ -124,6 +124,28 @@ def convert(model: torch.nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
             tensor.data = tensor.data.to(dtypes.get(name, tensor.dtype), copy=True)
 
 
+@contextlib.contextmanager
+def as_delivered(
+    model: torch.nn.Module, dtypes: Mapping[str, torch.dtype], switches: Switches, precision: torch.dtype
+) -> Iterator[None]:
+    """A context in which a recorded port is as it was delivered; ``precision`` is that of the comparison."""
+    converted = dtypes_of(model)
+    try:
+        convert(model, dtypes)
+        torch.set_default_dtype(torch.float32)
+        with switches.restored():
+            yield
+    finally:
+        convert(model, converted)
+        torch.set_default_dtype(precision)
+
+
+def fed_in(model: torch.nn.Module) -> torch.dtype:
+    """The dtype that a product would feed a port with: that of its parameters, float32 where they differ."""
+    kinds = {tensor.dtype for tensor in tensors_of(model).values() if tensor.is_floating_point()}
+    return kinds.pop() if len(kinds) == 1 else torch.float32
+
+
 def observe(
     model: torch.nn.Module,
     call: Call,
@@ -161,14 +183,8 @@ def observe(
         "momentum": momentum(model),
         "dropout": dropout(model),
     }
-    converted = dtypes_of(model)
-    try:
-        convert(model, delivered)
-        with switches.restored():
-            found |= _as_delivered(model, call, arrays, device)
-    finally:
-        convert(model, converted)
-        torch.set_default_dtype(precision)
+    with as_delivered(model, delivered, switches, precision):
+        found |= _as_delivered(model, call, arrays, device)
     try:
         with recorder.autocast_refused(precision, device.type):
             again = _again(call, arrays, device, precision, recorded)
@@ -178,19 +194,17 @@ def observe(
     except Exception:  # its own code makes float32 of what the recorder had kept in float64
         convert(model, delivered)
         torch.set_default_dtype(torch.float32)
-        first = _run(call, arrays, device, torch.float32)
+        first = run(call, arrays, device, torch.float32)
         found |= {"first": first, "ran_in": "float32", **_again(call, arrays, device, torch.float32, first)}
     return PortFacts(**found)
 
 
 def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], device: torch.device) -> dict[str, Any]:
     """Call the model as a product does that takes no precautions: gradients are tracked where nothing forbids it."""
-    torch.set_default_dtype(torch.float32)
-    kinds = {tensor.dtype for tensor in tensors_of(model).values() if tensor.is_floating_point()}
-    dtype = kinds.pop() if len(kinds) == 1 else torch.float32  # what a product would feed it with
-    tensors = _tensors(arrays, device, dtype)
+    dtype = fed_in(model)
+    given = tensors(arrays, device, dtype)
     before = {name: _mark(tensor) for name, tensor in tensors_of(model).items()}
-    own = {t.untyped_storage().data_ptr() for t in [*tensors_of(model).values(), *tensors]}
+    own = {t.untyped_storage().data_ptr() for t in [*tensors_of(model).values(), *given]}
     held: dict[int, int] = {}
     memories: list[StorageWeakRef] = []  # so that no other memory gets the address of one that is gone
 
@@ -205,12 +219,12 @@ def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], d
     found: dict[str, Any] = {}
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept), watch, recorder.uncompiled():
-            outputs = recorder.tensors_in(call(tensors))
+            outputs = recorder.tensors_in(call(given))
         found["tracks_gradient"] = any(t.requires_grad for t in outputs)
         found["deployed"] = [array_of(t) for t in outputs]
     except Exception:  # what the recorded run has kept in the model (a cache) may be of use without gradients only
         try:
-            found["deployed"] = _run(call, arrays, device, dtype)
+            found["deployed"] = run(call, arrays, device, dtype)
         except Exception as error:
             found["deployed_error"] = _reason(error)
     found["held_bytes"] = sum(held.values()) if found.get("tracks_gradient") else 0
@@ -219,9 +233,10 @@ def _as_delivered(model: torch.nn.Module, call: Call, arrays: Sequence[Array], d
     return found
 
 
-def _run(call: Call, arrays: Sequence[Array], device: torch.device, precision: torch.dtype) -> list[Array]:
+def run(call: Call, arrays: Sequence[Array], device: torch.device, precision: torch.dtype) -> list[Array]:
+    """The outputs for a batch in the port's layout, without gradients."""
     with torch.inference_mode(), recorder.uncompiled():
-        return [array_of(t) for t in recorder.tensors_in(call(_tensors(arrays, device, precision)))]
+        return [array_of(t) for t in recorder.tensors_in(call(tensors(arrays, device, precision)))]
 
 
 def _again(
@@ -230,13 +245,13 @@ def _again(
     """Run other batches, and the same once more; the larger of the others does for that where it gives the same."""
     found: dict[str, Any] = {}
     try:
-        found["others"] = [_run(call, batch, device, precision) for batch in probes.other_batches(arrays)]
+        found["others"] = [run(call, batch, device, precision) for batch in probes.other_batches(arrays)]
     except Exception as error:
         found["others_error"] = _reason(error)
     larger = found["others"][-1] if found.get("others") else []
     same = [array[: len(arrays[0])] if array.ndim else array for array in larger]
     again = bool(same) and len(same) == len(first) and all(map(_equal, same, first))
-    found["again"] = same if again else _run(call, arrays, device, precision)
+    found["again"] = same if again else run(call, arrays, device, precision)
     return found
 
 
@@ -277,9 +292,10 @@ def _dispatch(mode: _Watch, func: Any, types: Any, args: Any = (), kwargs: Any =
 _Watch.__torch_dispatch__ = _dispatch  # type: ignore[method-assign, assignment]  # as in recording.py
 
 
-def _tensors(arrays: Sequence[Array], device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
-    tensors = [torch.from_numpy(np.array(a)).to(device) for a in arrays]
-    return [t.to(dtype) if t.is_floating_point() else t for t in tensors]
+def tensors(arrays: Sequence[Array], device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Arrays as a port is fed with them: floats in its dtype."""
+    own = [torch.from_numpy(np.array(a)).to(device) for a in arrays]
+    return [t.to(dtype) if t.is_floating_point() else t for t in own]
 
 
 def _mark(tensor: torch.Tensor) -> int:

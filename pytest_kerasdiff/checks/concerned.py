@@ -5,7 +5,7 @@ Apart from what the checks do, so that collecting tests imports none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 from pytest_kerasdiff.align.kinds import IDENTITIES, TABLE, activation_of, inside
@@ -56,13 +56,23 @@ def _finite(class_name: str, config: Mapping[str, Any]) -> bool:
     return class_name != "InputLayer"
 
 
-def _always(stated: Manifest) -> bool:
+def _always(stated: Manifest, asked: Set[str]) -> bool:
     return True
 
 
-def _preprocessing(stated: Manifest) -> bool:
+def _preprocessing(stated: Manifest, asked: Set[str]) -> bool:
     """Whether the manifest names both functions."""
     return stated.preprocess is not None
+
+
+def _accuracy(stated: Manifest, asked: Set[str]) -> bool:
+    """Whether the user has named data."""
+    return "accuracy" in asked
+
+
+def _throughput(stated: Manifest, asked: Set[str]) -> bool:
+    """Whether the user has named batch sizes."""
+    return "throughput" in asked
 
 
 OF_A_LAYER: Mapping[str, Callable[[str, Mapping[str, Any]], bool]] = {
@@ -72,7 +82,7 @@ OF_A_LAYER: Mapping[str, Callable[[str, Mapping[str, Any]], bool]] = {
     "finite": _finite,
 }
 """Checks of a layer, and which layers each concerns."""
-OF_THE_MODEL: Mapping[str, Callable[[Manifest], bool]] = {
+OF_THE_MODEL: Mapping[str, Callable[[Manifest, Set[str]], bool]] = {
     "loaded": _always,
     "shapes": _always,
     "counts": _always,
@@ -82,6 +92,8 @@ OF_THE_MODEL: Mapping[str, Callable[[Manifest], bool]] = {
     "preprocessing": _preprocessing,
     "outputs": _always,
     "decisions": _always,
+    "accuracy": _accuracy,
+    "throughput": _throughput,
     "precision": _always,
     "training_notes": _always,
 }
@@ -93,12 +105,12 @@ def of_layer(class_name: str, config: Mapping[str, Any]) -> list[str]:
     return [name for name, concerns in OF_A_LAYER.items() if concerns(class_name, config)]
 
 
-def of_model(stated: Manifest) -> list[str]:
-    """Names of the checks of a model."""
-    return [name for name, concerns in OF_THE_MODEL.items() if concerns(stated)]
+def of_model(stated: Manifest, asked: Set[str] = frozenset()) -> list[str]:
+    """Names of the checks of a model; ``asked``: of those that options ask for."""
+    return [name for name, concerns in OF_THE_MODEL.items() if concerns(stated, asked)]
 
 
-def made(layers: Iterable[Any], stated: Manifest) -> list[tuple[str, str]]:
-    """(layer, check) of every check of a model whose layers have a name, a class and a config."""
+def made(layers: Iterable[Any], stated: Manifest, asked: Set[str] = frozenset()) -> list[tuple[str, str]]:
+    """(layer, check) of every check of a model whose layers have a name, a class and a config; see ``of_model``."""
     of_layers = [(la.name, check) for la in layers for check in of_layer(la.class_name, la.config)]
-    return [*of_layers, *((MODEL, check) for check in of_model(stated))]
+    return [*of_layers, *((MODEL, check) for check in of_model(stated, asked))]

@@ -16,17 +16,15 @@ def check(whole: Whole) -> Outcome:
     """Compare outputs and decisions of both sides in float32.
 
     Correct ports differ in float32 by what rounding does, which depends on the model: 1e-5 in one, 3e-3 in another.
-    So the limit of an output is ``max(tol · max(1, scale), 16 · noise)``, where noise is how far Keras in float32 is
-    from Keras in float64. Decisions that differ where the margin is within that limit are ties.
+    So an output has the limit of ``limit_of``. Decisions that differ where the margin is within that limit are ties.
     """
     if whole.facts.deployed_error:
         return Outcome("decisions", f"the port cannot run in its own dtype: {whole.facts.deployed_error}")
     words = []
     for number, (port, keras, exact) in enumerate(whole.deployed):
         name = f"output {number}: " if len(whole.deployed) > 1 else ""
-        noise = compare(keras, exact, whole.tol, "float32")
-        floor = 0.0 if noise.reason else noise.max_abs
-        limit = max(whole.tol * max(1.0, scale_of(keras)), _TIMES_NOISE * floor)
+        floor = noise_of(keras, exact)
+        limit = limit_of(scale_of(keras), floor, whole.tol)
         error = compare(port, keras, whole.tol, "float32")
         much = error.reason or f"{error.max_abs:.3g}"
         said = f"{name}{much} apart in float32, limit {limit:.3g}, Keras's own rounding {floor:.3g}"
@@ -41,6 +39,23 @@ def check(whole: Whole) -> Outcome:
     if not words:
         return Outcome("decisions", "nothing was compared in float32")
     return Outcome("", "; ".join(words))
+
+
+def noise_of(keras: Array, exact: Array) -> float:
+    """How far Keras in float32 is from Keras in float64; 0 where that is no number."""
+    noise = compare(keras, exact, 1.0, "float32")
+    return 0.0 if noise.reason else noise.max_abs
+
+
+def limit_of(scale: float, noise: float, tol: float) -> float:
+    """How far two correct float32 computations of an output may be apart: ``max(tol · max(1, scale), 16 · noise)``.
+
+    Args:
+        scale: Largest magnitude of Keras's output.
+        noise: See ``noise_of``.
+        tol: The tolerance asked for.
+    """
+    return max(tol * max(1.0, scale), _TIMES_NOISE * noise)
 
 
 def _rows(array: Array) -> int:

@@ -17,6 +17,7 @@ from pytest_kerasdiff.align.alignment import Alignment
 from pytest_kerasdiff.align.kinds import activation_name
 from pytest_kerasdiff.checklist import MODEL, Switch, switch_of
 from pytest_kerasdiff.checks import (
+    accuracy,
     concerned,
     counts,
     decisions,
@@ -31,6 +32,7 @@ from pytest_kerasdiff.checks import (
     precision,
     preprocessing,
     shapes,
+    throughput,
     training_notes,
     weights,
 )
@@ -61,6 +63,8 @@ OF_THE_MODEL: Mapping[str, Callable[[Whole], Outcome]] = {
     "preprocessing": preprocessing.check,
     "outputs": outputs.check,
     "decisions": decisions.check,
+    "accuracy": accuracy.check,
+    "throughput": throughput.check,
     "precision": precision.check,
     "training_notes": training_notes.check,
 }
@@ -93,7 +97,7 @@ def run(
             subject = subject_of(reference, candidate, alignment, position, verdict)
             results += [_result(name, layer.name, OF_A_LAYER[name], subject, switches) for name in names]
     if whole is not None:
-        for name in concerned.of_model(whole.stated):
+        for name in concerned.of_model(whole.stated, whole.measured.keys()):
             results.append(_result(name, MODEL, OF_THE_MODEL[name], whole, switches))
     return results
 

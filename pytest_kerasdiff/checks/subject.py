@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -145,6 +145,7 @@ class Whole:
             alone and in a batch of one more; the last is None where Keras runs no other batch.
         fixed_batch: The Keras model takes batches of one size only.
         preprocessed: The same raw samples preprocessed by both sides; None where the manifest names no functions.
+        measured: What was measured beside the comparison, as the report has it: "accuracy", "throughput".
     """
 
     reference: ReferenceTrace
@@ -160,3 +161,4 @@ class Whole:
     others: Sequence[tuple[int, Array, Array, Array | None]] = ()
     fixed_batch: bool = False
     preprocessed: Preprocessed | None = None
+    measured: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)

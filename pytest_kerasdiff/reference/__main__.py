@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import cache, child, manifest
+from pytest_kerasdiff import cache, child, manifest, turns
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.phases import Phases
 
@@ -27,11 +28,32 @@ def work(job: child.Job) -> None:
             else:
                 _hand_over(job, kept, layers)
             cache.shrink(kept.parent)
+    if settings.data is not None:
+        _predictions(job, stated)
     if settings.record is not None:
         from pytest_kerasdiff import recorded
 
         Phases(job.folder, "reference").begin("record", "Keras: recording what it computed")
         recorded.write(job.folder / child.REFERENCE_TRACE, settings.record, settings, stated)
+    if (line := turns.Line.of_process()) is not None:
+        from pytest_kerasdiff.reference import timing
+
+        timing.serve(job, stated, line)
+
+
+def _predictions(job: child.Job, stated: Manifest) -> None:
+    """Take Keras's predictions for the user's data from the cache, or make them."""
+    kept = cache.entry_of_predictions(job.cache, job.settings, stated)
+    made = kept or job.folder / "predicted.h5"
+    with cache.locked(kept) if kept is not None else contextlib.nullcontext():
+        if kept is None or cache.use(kept) is None:
+            from pytest_kerasdiff.reference import predicting
+
+            predicting.predict(job, stated, made)
+            if kept is not None:
+                cache.complete(kept, [], has_further=False)
+                cache.shrink(kept.parent)
+    os.symlink(made, job.folder / child.PREDICTIONS)
 
 
 def _make(job: child.Job, stated: Manifest, target: Path) -> list[list[Any]]:

@@ -75,7 +75,7 @@ def _trace(
     keras, model = loader.load(file, settings)
     import tensorflow
 
-    inputs = file.inputs() if file.config is not None and settings.keras is None else _built_inputs(model)
+    inputs = inputs_of(file, settings, model)
     rules = stated.rules([s.name for s in inputs])
     arrays = (
         probes.load(settings.inputs, inputs)
@@ -212,6 +212,15 @@ def _preprocessed(
         return preprocess.apply(stated, "keras", samples, arrays[0].ndim - 1)
     finally:
         loader.set_precision(keras, compared_in)
+
+
+def inputs_of(file: ModelFile, settings: Settings, model: Any) -> list[InputSpec]:
+    """The model's inputs, as the file has them, or as code has built them.
+
+    Raises:
+        RunError: What code has built does not know them.
+    """
+    return file.inputs() if file.config is not None and settings.keras is None else _built_inputs(model)
 
 
 def _built_inputs(model: Any) -> list[InputSpec]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pytest_kerasdiff.candidate import observer, recorder
 from pytest_kerasdiff.candidate.program import Program
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.throughput import Product, Timed
 from pytest_kerasdiff.trace import Array
 from tests.helpers import Report, failed_whole
 from tests.rebuilt.network import Fault, Network, port
@@ -37,6 +38,15 @@ class Port:
         return observer.observe(
             model, lambda xs: model(*xs), arrays, self.delivered, {}, switches, torch.float64, True, recorded
         )
+
+    def deployed(self) -> contextlib.nullcontext[Callable[[Sequence[Array]], list[Array]]]:
+        raise NotImplementedError  # asked for where there is data only
+
+    def devices(self) -> list[str]:
+        return ["cpu"]
+
+    def timed(self, arrays: Sequence[Array], products: Sequence[Product], device: str) -> contextlib.nullcontext[Timed]:
+        raise NotImplementedError  # likewise, where batch sizes are named
 
     def in_float32(self) -> contextlib.nullcontext[None]:
         return contextlib.nullcontext()

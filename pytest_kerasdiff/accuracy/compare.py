@@ -1,0 +1,78 @@
+"""Run the port on the user's data and compare it with what Keras gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_kerasdiff import predictions, specs
+from pytest_kerasdiff.accuracy import dataset, feeding, statistics
+from pytest_kerasdiff.accuracy.measure import Counter
+from pytest_kerasdiff.checks.decisions import limit_of
+from pytest_kerasdiff.checks.gather import as_keras
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.feeding import Layout
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.modelfile import InputSpec
+from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.trace import Array
+
+
+def compare(
+    predict: Callable[[Sequence[Array]], Array],
+    made: Path,
+    inputs: Sequence[InputSpec],
+    layouts: Sequence[Layout],
+    settings: Settings,
+    stated: Manifest,
+    noise: float,
+    step: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Count what both models give for every sample.
+
+    Args:
+        predict: The port in float32, on a batch in its own layout: its first output.
+        made: File with Keras's predictions.
+        inputs: The Keras model's inputs.
+        layouts: How the port takes each.
+        settings: The data, the metric and the limits.
+        stated: The manifest.
+        noise: How far Keras's output in float32 is from its output in float64, as a share of its scale.
+        step: Is told how far it is.
+
+    Returns:
+        The report's field ``accuracy``.
+
+    Raises:
+        RunError: The data cannot be read, does not fit, or was other data for Keras.
+    """
+    assert settings.data is not None
+    statistics.scipy_stats()  # said before the work, not after
+    data = dataset.open_dataset(settings.data, [i.name for i in inputs], [i.shape for i in inputs])
+    metric = specs.load(settings.metric, "--kerasdiff-metric") if settings.metric else None
+    digest = dataset.Digest()
+    with predictions.opened(made) as keras:
+        assert keras is not None
+        near = limit_of(keras.scale, noise * keras.scale, settings.tol)
+        counter = Counter(near, keras.least >= 0 and keras.greatest <= 1, metric, settings.metric or "")
+        for batch in data.batches():
+            digest.add(batch)
+            start, count = digest.samples - len(batch), len(batch)
+            expected = keras.rows(start, count)
+            if len(expected) < count:
+                break  # other data, which is said below
+            given = predict(feeding.for_torch(batch, inputs, stated, layouts))
+            counter.add(expected, as_keras(given, expected), batch.labels)
+            step(digest.samples, len(keras))
+        if str(digest) != keras.digest or digest.samples != len(keras):
+            raise RunError(
+                f"{dataset.OPTION}: {settings.data} gives other samples the second time: Keras's predictions are for "
+                f"{len(keras)} samples, of the same content; leave shuffling and augmentation out"
+            )
+    return {
+        "data": settings.data,
+        "classes": list(data.classes),
+        **counter.result(),
+        "limits": {name: getattr(settings, name) for name in ("min_accuracy", "max_drop", "max_flips")},
+    }

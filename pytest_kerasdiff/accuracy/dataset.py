@@ -1,0 +1,265 @@
+"""The user's labelled data, read in batches: a ``.npz``, a folder with one sub-folder for each class, or code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import zipfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from pytest_kerasdiff import fingerprint, specs
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.trace import Array
+
+OPTION = "--kerasdiff-data"
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_ELEMENTS, _MOST_ROWS = 2**22, 256
+"""Elements of one input in a batch, and samples at most: 256 of CIFAR-10, 27 of 224×224 pixels."""
+
+Samples = Array | list[Array]
+"""Raw samples of one input: (samples, …), or a list of arrays whose sizes differ."""
+
+
+class Batch(NamedTuple):
+    """Raw samples of every input in the model's order, and their labels, where the data has any."""
+
+    samples: tuple[Samples, ...]
+    labels: Array | None
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.samples[0])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dataset:
+    """Data to be read once, from the first sample to the last.
+
+    Attributes:
+        name: The user's words for it.
+        samples: How many there are; None where only reading tells.
+        classes: Name of each class, where folders name them.
+        batches: Reads them.
+    """
+
+    name: str
+    samples: int | None
+    classes: tuple[str, ...]
+    batches: Callable[[], Iterator[Batch]]
+
+
+class Digest:
+    """A digest of all raw samples and labels, by which two processes know that they have read the same."""
+
+    def __init__(self) -> None:
+        """Begin with nothing read."""
+        self._sha = hashlib.sha256()
+        self.samples = 0
+
+    def add(self, batch: Batch) -> None:
+        """Take a batch in."""
+        self.samples += len(batch)
+        for samples in (*batch.samples, *(() if batch.labels is None else (batch.labels,))):
+            for sample in samples:
+                own = np.ascontiguousarray(sample)
+                self._sha.update(f"{own.dtype.str}{own.shape}".encode())
+                self._sha.update(own.tobytes())
+
+    def __str__(self) -> str:
+        """The digest so far."""
+        return self._sha.hexdigest()
+
+
+def open_dataset(spec: str, inputs: Sequence[str], shapes: Sequence[Sequence[int | None]]) -> Dataset:
+    """Open what ``--kerasdiff-data`` names.
+
+    Args:
+        spec: Path of a ``.npz`` or of a folder, or ``module:callable``.
+        inputs: Names of the Keras model's inputs in its order.
+        shapes: Their shapes with the batch axis; None where a size is free.
+
+    Raises:
+        RunError: It is not there, or holds no such data; also while it is read.
+    """
+    path = Path(spec)
+    if fingerprint.is_code(spec):
+        return _of_code(spec, inputs)
+    if path.is_dir():
+        return _of_folder(path, inputs, shapes)
+    if not path.is_file():
+        raise RunError(f"{path}: no such file or folder ({OPTION})")
+    return _of_npz(path, inputs)
+
+
+def _rows(elements: int) -> int:
+    return max(1, min(_MOST_ROWS, _ELEMENTS // max(1, elements)))
+
+
+# -- .npz ------------------------------------------------------------------------------------------------------------
+
+
+def _of_npz(path: Path, inputs: Sequence[str]) -> Dataset:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = {name.removesuffix(".npy") for name in archive.namelist()}
+            names = ["x"] if len(inputs) == 1 and "x" in found else list(inputs)
+            missing = [name for name in names if name not in found]
+            if missing:
+                wanted = "x" if len(inputs) == 1 else ", ".join(inputs)
+                raise RunError(f"{path}: holds {', '.join(sorted(found))}; expected {wanted}, and y for the labels")
+            columns = [*names, *(["y"] if "y" in found else [])]
+            shapes = {name: _header(archive, name)[0] for name in columns}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+        raise RunError(f"{path}: not a .npz file without pickles: {error}") from None
+    lengths = {name: shape[0] if shape else 0 for name, shape in shapes.items()}
+    if len(set(lengths.values())) > 1 or not min(lengths.values()):
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise RunError(f"{path}: expected equally many samples, at least one: {counts}")
+    rows = _rows(max(int(np.prod(shapes[name][1:], dtype=np.int64)) for name in names))
+
+    def batches() -> Iterator[Batch]:
+        try:
+            with contextlib.ExitStack() as stack:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                readers = [stack.enter_context(contextlib.closing(_blocks(archive, n, rows))) for n in columns]
+                for arrays in zip(*readers, strict=True):
+                    yield Batch(arrays[: len(names)], arrays[-1] if "y" in columns else None)
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+            raise RunError(f"{path}: cannot be read to its end: {error}") from None
+
+    return Dataset(str(path), lengths[names[0]], (), batches)
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    with archive.open(f"{name}.npy") as file:
+        return _read_header(file, name)
+
+
+def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran's order, and dtype of an array.
+
+    Source: numpy.lib.format, "Format Version 1.0" and "2.0".
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject or dtype.kind not in "biuf":
+        raise ValueError(f"{name} is of dtype {dtype}, expected numbers")
+    return shape, fortran, dtype
+
+
+def _blocks(archive: zipfile.ZipFile, name: str, rows: int) -> Generator[Array, None, None]:
+    """The rows of an array, so many at a time; only these are in memory, except of one in Fortran's order."""
+    with archive.open(f"{name}.npy") as file:
+        shape, fortran, dtype = _read_header(file, name)
+        if fortran:
+            flat = np.frombuffer(file.read(), dtype)
+            whole = flat.reshape(shape, order="F")
+            yield from (whole[start : start + rows] for start in range(0, shape[0], rows))
+            return
+        each = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+        for start in range(0, shape[0], rows):
+            count = min(rows, shape[0] - start)
+            data = file.read(count * each)
+            if len(data) < count * each:
+                raise EOFError(f"{name} ends after {start} samples and a bit")
+            yield np.frombuffer(data, dtype).reshape(count, *shape[1:])
+
+
+# -- a folder --------------------------------------------------------------------------------------------------------
+
+
+def _of_folder(path: Path, inputs: Sequence[str], shapes: Sequence[Sequence[int | None]]) -> Dataset:
+    if len(inputs) != 1:
+        raise RunError(f"{path}: a folder holds the samples of one input; the Keras model has {', '.join(inputs)}")
+    classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    files = [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((path / name).rglob("*"))
+        if file.suffix.lower() in (*_IMAGES, ".npy") and file.is_file()
+    ]
+    if not files:
+        raise RunError(
+            f"{path}: expected one sub-folder for each class with images ({', '.join(_IMAGES)}) or .npy files in it"
+        )
+    is_grey = len(shapes[0]) == 4 and shapes[0][-1] == 1
+    first = _sample(files[0][0], is_grey)
+
+    def batches() -> Iterator[Batch]:
+        rows = _rows(first.size)
+        for start in range(0, len(files), rows):
+            some = files[start : start + rows]
+            samples = [_sample(file, is_grey) for file, _ in some]
+            labels = np.array([label for _, label in some], np.int64)
+            same = len({sample.shape for sample in samples}) == 1
+            yield Batch((np.stack(samples) if same else samples,), labels)
+
+    return Dataset(str(path), len(files), tuple(classes), batches)
+
+
+def _sample(file: Path, is_grey: bool) -> Array:
+    """One raw sample: pixels (H, W, 3) or, for a model of one channel, (H, W, 1), uint8; what a ``.npy`` holds."""
+    try:
+        if file.suffix.lower() == ".npy":
+            loaded: Array = np.load(file, allow_pickle=False)
+            return loaded
+        from PIL import Image
+
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("L" if is_grey else "RGB"))
+        return pixels[..., None] if is_grey else pixels
+    except ImportError:
+        raise RunError(f"{file}: reading images needs Pillow: pip install 'pytest-kerasdiff[accuracy]'") from None
+    except Exception as error:  # Pillow raises whatever its decoders do
+        raise RunError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
+
+
+# -- code ------------------------------------------------------------------------------------------------------------
+
+
+def _of_code(spec: str, inputs: Sequence[str]) -> Dataset:
+    function = specs.load(spec, OPTION)
+
+    def batches() -> Iterator[Batch]:
+        try:
+            given: Iterable[Any] = function()
+            for item in given:
+                yield _batch(item, spec, inputs)
+        except RunError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise RunError(
+                f"{OPTION}: {spec} raised {type(error).__name__}: {error}{specs.innermost_line(error)}"
+            ) from None
+
+    return Dataset(spec, None, (), batches)
+
+
+def _batch(item: Any, spec: str, inputs: Sequence[str]) -> Batch:
+    """One batch as the user's code gives it: x, or (x, y); x is an array, or a dict of them by the inputs' names."""
+    x, y = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+    named = x if isinstance(x, dict) else {inputs[0]: x}
+    missing = [name for name in inputs if name not in named]
+    if missing:
+        raise RunError(f"{OPTION}: {spec} gives no {', '.join(missing)}; the Keras model takes {', '.join(inputs)}")
+    samples = tuple(_array(named[name], spec) for name in inputs)
+    labels = None if y is None else _array(y, spec)
+    lengths = [len(array) if array.ndim else 0 for array in (*samples, *(() if labels is None else (labels,)))]
+    if len(set(lengths)) > 1 or not lengths[0]:
+        raise RunError(f"{OPTION}: {spec} gives a batch of {', '.join(map(str, lengths))} samples and labels")
+    return Batch(samples, labels)
+
+
+def _array(given: Any, spec: str) -> Array:
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+    array = np.asarray(given.numpy() if callable(getattr(given, "numpy", None)) else given)
+    if array.dtype.kind not in "biuf":
+        raise RunError(f"{OPTION}: {spec} gives {type(given).__name__}, expected batches of numbers: x, or (x, y)")
+    return array

@@ -1,0 +1,285 @@
+"""Both models' outputs on the user's data, counted batch by batch: scores, decisions that differ, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_kerasdiff.accuracy import statistics
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.trace import Array
+
+Metric = Callable[[Array | None, Array], Any]
+"""(labels, outputs) of a batch → one number for each sample, the larger the better."""
+Floats = npt.NDArray[np.float64]
+_MOST_LISTED = 1000
+_TOP = 5
+
+
+@dataclasses.dataclass(slots=True)
+class _Scores:
+    """Scores of both models for the same samples, as sums."""
+
+    of: int = 0
+    keras: float = 0.0
+    torch: float = 0.0
+    keras_squares: float = 0.0
+    torch_squares: float = 0.0
+    difference_squares: float = 0.0
+    keras_only: int = 0
+    torch_only: int = 0
+
+    def add(self, keras: Floats, torch: Floats) -> None:
+        self.of += len(keras)
+        self.keras += float(keras.sum())
+        self.torch += float(torch.sum())
+        self.keras_squares += float((keras**2).sum())
+        self.torch_squares += float((torch**2).sum())
+        self.difference_squares += float(((torch - keras) ** 2).sum())
+        self.keras_only += int((keras > torch).sum())
+        self.torch_only += int((torch > keras).sum())
+
+
+class Counter:
+    """Takes both models' outputs for the same samples, batch by batch, and says what they come to."""
+
+    def __init__(
+        self, near: float, has_probabilities: bool, metric: Metric | None = None, metric_name: str = ""
+    ) -> None:
+        """Begin with nothing counted.
+
+        Args:
+            near: How far apart two correct models' outputs may be; a decision that hangs on less is a tie.
+            has_probabilities: Keras's outputs are within 0 … 1, so that one of two classes is decided at a half.
+            metric: The user's, in place of the share of right decisions.
+            metric_name: Its spec.
+        """
+        self._near, self._threshold = near, 0.5 if has_probabilities else 0.0
+        self._metric, self._metric_name = metric, metric_name
+        self._samples = self._decisions = self._flips = self._ties = 0
+        self._flipped: list[dict[str, Any]] = []
+        self._kind = ""
+        self._scores, self._top = _Scores(), _Scores()
+        self._max_abs = 0.0
+        self._errors = {"keras": np.zeros(2), "torch": np.zeros(2)}
+        self._elements = 0
+
+    def add(self, keras: Array, torch: Array, labels: Array | None) -> None:
+        """Count a batch.
+
+        Args:
+            keras: Keras's outputs, (samples, …).
+            torch: The port's, in the same layout.
+            labels: Classes, one-hot classes, or numbers of the outputs' shape; None where the data has none.
+
+        Raises:
+            RunError: The shapes or the labels do not fit, or the metric gives something else than it should.
+        """
+        if torch.shape != keras.shape:
+            raise RunError(
+                f"--kerasdiff-data: the port's output has shape {torch.shape} for a batch, Keras's {keras.shape}"
+            )
+        self._count(np.asarray(keras, np.float64), np.asarray(torch, np.float64), labels)
+
+    def _count(self, keras: Floats, torch: Floats, labels: Array | None) -> None:
+        same = (keras == torch) | (np.isnan(keras) & np.isnan(torch))
+        with np.errstate(invalid="ignore"):
+            apart = np.where(same, 0.0, np.abs(torch - keras))
+        self._max_abs = max(self._max_abs, float(np.where(np.isnan(apart), np.inf, apart).max(initial=0)))
+        classes = _classes(keras, labels) if self._metric is None else None
+        undecided = labels is None or self._metric is not None
+        kind = "classes" if classes is not None or (undecided and _has_classes(keras)) else "numbers"
+        if self._kind not in ("", kind):
+            raise RunError(f"--kerasdiff-data: labels are {self._kind} in one batch and {kind} in another")
+        self._kind = kind
+        if kind == "classes":
+            self._decide(keras, torch, classes)
+        elif labels is not None and self._metric is None:
+            self._err(keras, torch, labels)
+        if self._metric is not None:
+            self._scores.add(self._measured(keras, labels), self._measured(torch, labels))
+        self._samples += len(keras)
+
+    def _decide(self, keras: Floats, torch: Floats, classes: npt.NDArray[np.int64] | None) -> None:
+        places = keras.shape[:-1] if _has_classes(keras) or keras.ndim > 1 else keras.shape
+        keras, torch = (_as_classes(array, self._threshold) for array in (keras, torch))
+        ours, theirs = _decisions(torch), _decisions(keras)
+        self._decisions += len(keras)
+        if classes is not None:
+            self._scores.add((theirs == classes).astype(np.float64), (ours == classes).astype(np.float64))
+            if keras.shape[-1] > _TOP:
+                self._top.add(_among_best(keras, classes), _among_best(torch, classes))
+        for row in np.flatnonzero(ours != theirs):
+            known = min(ours[row], theirs[row]) >= 0
+            margins = (
+                (float(keras[row, theirs[row]] - keras[row, ours[row]]),
+                 float(torch[row, ours[row]] - torch[row, theirs[row]])) if known else (None, None)
+            )  # fmt: skip
+            is_tie = known and max(margins) <= self._near  # type: ignore[type-var,operator]
+            self._flips += not is_tie
+            self._ties += is_tie
+            if len(self._flipped) < _MOST_LISTED:
+                place = np.unravel_index(row, places)
+                self._flipped.append(
+                    {
+                        "sample": self._samples + int(place[0]),
+                        "at": [int(i) for i in place[1:]],
+                        "label": None if classes is None else int(classes[row]),
+                        "keras": _class(theirs[row]),
+                        "torch": _class(ours[row]),
+                        "keras_margin": margins[0],
+                        "torch_margin": margins[1],
+                        "tie": bool(is_tie),
+                    }
+                )
+
+    def _err(self, keras: Floats, torch: Floats, labels: Array) -> None:
+        """Errors of numbers that are to be predicted."""
+        if labels.size != keras.size:
+            raise RunError(
+                f"--kerasdiff-data: labels of shape {labels.shape} are neither classes nor numbers of the outputs' "
+                f"shape {keras.shape}; name what scores them with --kerasdiff-metric=module:callable"
+            )
+        expected = np.asarray(labels, np.float64).reshape(keras.shape)
+        self._elements += keras.size
+        for side, outputs in (("keras", keras), ("torch", torch)):
+            error = outputs - expected
+            self._errors[side] += (np.abs(error).sum(), (error**2).sum())
+
+    def _measured(self, outputs: Array, labels: Array | None) -> Floats:
+        assert self._metric is not None
+        option = f"--kerasdiff-metric: {self._metric_name}"
+        try:
+            found = self._metric(labels, outputs.astype(np.float32))
+            scores = np.asarray(found, np.float64)
+        except (Exception, SystemExit) as error:
+            raise RunError(f"{option} raised {type(error).__name__}: {error}") from None
+        if scores.shape != (len(outputs),):
+            raise RunError(
+                f"{option} gave an array of shape {scores.shape} for {len(outputs)} samples, expected one number for "
+                "each, the larger the better"
+            )
+        return scores
+
+    # -- the result --------------------------------------------------------------------------------------------------
+
+    def result(self) -> dict[str, Any]:
+        """What was counted, as the report has it.
+
+        Raises:
+            RunError: There was no sample.
+        """
+        if not self._samples:
+            raise RunError("--kerasdiff-data: the data holds no samples: nothing was compared")
+        scores = self._scores
+        is_share = self._metric is None
+        name = self._metric_name or ("top-1" if scores.of else "rmse" if self._elements else None)
+        found: dict[str, Any] = {
+            "samples": self._samples,
+            "metric": name,
+            "decisions": self._decisions,
+            "flips": self._flips,
+            "ties": self._ties,
+            "flipped": self._flipped,
+            "keras": None,
+            "torch": None,
+            "difference": None,
+            "difference_interval": None,
+            "mcnemar": None,
+            "outputs": {"max_abs": self._max_abs if np.isfinite(self._max_abs) else None, "near": self._near},
+        }
+        if self._elements:
+            found |= self._of_numbers()
+        elif scores.of:
+            n = scores.of
+            for side in ("keras", "torch"):
+                total, squares = getattr(scores, side), getattr(scores, f"{side}_squares")
+                mean = total / n
+                interval = (
+                    statistics.of_share(int(total), n)
+                    if is_share
+                    else statistics.of_mean(mean, squares / n - mean**2, n)
+                )
+                found[side] = {"value": mean, "interval": list(interval)}
+                if self._top.of:
+                    found[side]["top_5"] = getattr(self._top, side) / n
+            difference = (scores.torch - scores.keras) / n
+            between = (
+                statistics.of_paired_shares(scores.keras_only, scores.torch_only, n)
+                if is_share
+                else statistics.of_mean(difference, scores.difference_squares / n - difference**2, n)
+            )
+            found |= {"difference": difference, "difference_interval": list(between)}
+            if is_share:
+                p = statistics.mcnemar(scores.keras_only, scores.torch_only)
+                found["mcnemar"] = {"keras_only": scores.keras_only, "torch_only": scores.torch_only, "p": p}
+        return found
+
+    def _of_numbers(self) -> dict[str, Any]:
+        """Mean absolute error and root of the mean squared error; the difference is Keras's error less the port's."""
+        found: dict[str, Any] = {}
+        for side, (absolute, squares) in self._errors.items():
+            found[side] = {
+                "value": float(np.sqrt(squares / self._elements)),
+                "interval": None,
+                "mae": float(absolute / self._elements),
+            }
+        return {**found, "difference": found["keras"]["value"] - found["torch"]["value"]}
+
+
+def _classes(outputs: Array, labels: Array | None) -> npt.NDArray[np.int64] | None:
+    """The right class of each decision, where labels are classes.
+
+    Raises:
+        RunError: They name classes that the model does not have.
+    """
+    if labels is None:
+        return None
+    several = outputs.shape[-1] if _has_classes(outputs) else 1
+    if several > 1 and labels.shape == outputs.shape:
+        is_one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(-1) == 1).all()
+        return labels.argmax(-1).reshape(-1).astype(np.int64) if is_one_hot else None
+    decisions = outputs.size // several
+    if labels.size != decisions or not np.array_equal(labels, np.rint(labels)):
+        return None
+    is_binary = several == 1
+    if is_binary and not np.isin(labels, (0, 1)).all():
+        return None
+    if not is_binary and (labels.min(initial=0) < 0 or labels.max(initial=0) >= several):
+        raise RunError(
+            f"--kerasdiff-data: labels {int(labels.min())} … {int(labels.max())}, but the model has {several} classes, "
+            f"0 … {several - 1}"
+        )
+    return labels.reshape(-1).astype(np.int64)
+
+
+def _has_classes(outputs: Array) -> bool:
+    """Whether outputs have an axis of several classes."""
+    return outputs.ndim > 1 and outputs.shape[-1] > 1
+
+
+def _as_classes(outputs: Floats, threshold: float) -> Floats:
+    """Outputs as rows of one element for each class; one number of two classes becomes two, the other one first."""
+    if _has_classes(outputs):
+        return outputs.reshape(-1, outputs.shape[-1])
+    flat = outputs.reshape(-1)
+    return np.stack([np.full_like(flat, threshold), flat], -1)
+
+
+def _decisions(rows: Floats) -> npt.NDArray[np.int64]:
+    """The class of each row; -1 where NaN or an infinity leaves none."""
+    usable = np.asarray(np.isfinite(rows).all(-1, keepdims=True))
+    return np.where(usable[:, 0], np.where(usable, rows, 0).argmax(-1), -1).astype(np.int64)
+
+
+def _among_best(rows: Floats, labels: npt.NDArray[np.int64]) -> Floats:
+    own = rows[np.arange(len(rows)), labels][:, None]
+    return np.asarray(((rows > own).sum(-1) < _TOP) & np.isfinite(rows).all(-1), np.float64)
+
+
+def _class(number: np.int64) -> int | None:
+    return None if number < 0 else int(number)

@@ -1,0 +1,92 @@
+"""The check of accuracy: what both models decide on the user's data, against what the user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_kerasdiff.checks import preprocessing
+from pytest_kerasdiff.checks.subject import Outcome, Whole
+
+_LISTED = 3
+
+
+def check(whole: Whole) -> Outcome:
+    """Fail where the port is less accurate than asked for, or decides otherwise than Keras; say what feeds it wrong.
+
+    Where no limit is given, no decision may be another one, ties apart; where nothing is decided, outputs must be as
+    near as two correct float32 computations are.
+    """
+    found = whole.measured["accuracy"]
+    said, broken = describe(found), list(broken_limits(found))
+    if not broken:
+        return Outcome("", said)
+    if whole.preprocessed is not None and whole.stated.preprocess is not None:
+        fed = preprocessing.judge(whole.preprocessed, whole.stated.preprocess, whole.tol)
+        if fed.cause:
+            broken.append(f"the two are fed differently: {fed.cause}: {fed.message}")
+    if any(verdict.is_wrong for verdict in whole.verdicts):
+        broken.append("see the layers at fault")
+    return Outcome("accuracy", f"{'; '.join(broken)}. {said}")
+
+
+def broken_limits(found: Mapping[str, Any]) -> Iterator[str]:
+    """The limits that what was measured does not keep, in words; ``found`` is the report's field ``accuracy``."""
+    limits, keras, torch = found["limits"], found["keras"], found["torch"]
+    if (least := limits["min_accuracy"]) is not None:
+        if found["metric"] in (None, "rmse"):
+            yield "no accuracy to hold against the smallest one: the data has no classes; name a --kerasdiff-metric"
+        elif not torch["value"] >= least:
+            own = f" (Keras's own is {keras['value']:.5g}: see the data)" if not keras["value"] >= least else ""
+            yield f"accuracy {torch['value']:.5g} is less than {least:g}{own}"
+    if (drop := limits["max_drop"]) is not None:
+        if torch is None:
+            yield "no drop to be seen: the data has no labels"
+        elif not -found["difference"] <= drop:
+            yield f"{-found['difference']:.5g} worse than Keras, at most {drop:g} allowed"
+    flips = limits["max_flips"]
+    if flips is None and drop is None:
+        flips = 0
+        outputs = found["outputs"]
+        if not found["decisions"] and not (outputs["max_abs"] is not None and outputs["max_abs"] <= outputs["near"]):
+            much = "not finite at the same places" if outputs["max_abs"] is None else f"{outputs['max_abs']:.3g} apart"
+            yield f"outputs {much}, limit {outputs['near']:.3g}"
+    if flips is not None and found["flips"] > flips:
+        yield f"{found['flips']} decisions flipped, at most {flips} allowed"
+
+
+def describe(found: Mapping[str, Any]) -> str:
+    """What was measured, in a line."""
+    parts = []
+    if found["torch"] is not None:
+        keras, torch = found["keras"], found["torch"]
+        parts.append(f"{found['metric']} {torch['value']:.5g}, Keras {keras['value']:.5g}")
+        if "top_5" in torch:
+            parts.append(f"top-5 {torch['top_5']:.5g}, Keras {keras['top_5']:.5g}")
+        if found["difference_interval"] is not None:
+            low, high = found["difference_interval"]
+            parts.append(f"difference {found['difference']:+.3g} (95 % {low:+.3g} … {high:+.3g})")
+    of = f"of {found['decisions']}" if found["decisions"] != found["samples"] else ""
+    if found["decisions"]:
+        ties = f", {found['ties']} more by a tie" if found["ties"] else ""
+        parts.append(" ".join(f"{found['flips']} flips {of}".split()) + ties)
+        parts += _listed(found)
+    if (test := found["mcnemar"]) is not None and test["keras_only"] + test["torch_only"]:
+        parts.append(
+            f"right alone: Keras {test['keras_only']}, the port {test['torch_only']}, McNemar p {test['p']:.2g}"
+        )
+    return f"{found['samples']} samples: {', '.join(parts) or 'outputs alike'}"
+
+
+def _listed(found: Mapping[str, Any]) -> Iterator[str]:
+    """The flips with the largest margins."""
+    flips = [flip for flip in found["flipped"] if not flip["tie"]]
+    flips.sort(key=lambda flip: -(flip["keras_margin"] or float("inf")))
+    for flip in flips[:_LISTED]:
+        place = "".join(f", {i}" for i in flip["at"])
+        margins = ", ".join(
+            "∞" if flip[side] is None else f"{flip[side]:.2g}" for side in ("keras_margin", "torch_margin")
+        )
+        yield f"sample {flip['sample']}{place}: {flip['keras']} → {flip['torch']} (margins {margins})"
+    if len(flips) > _LISTED:
+        yield "…"

@@ -1,0 +1,114 @@
+"""What Keras gives for the user's data, as a file: plain HDF5, written aside and renamed when complete.
+
+Group ``predictions`` with the dataset ``outputs`` (samples, …), the model's first output in float32, and the dataset
+``header`` (JSON: how many samples, the digest of what was read, least and greatest element, versions).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pytest_kerasdiff.trace import Array
+
+GROUP = "predictions"
+
+
+class Writer:
+    """Takes outputs batch by batch; nothing is at ``path`` until ``close`` has been called."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a temporary file beside ``path``."""
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._file = h5py.File(self._temporary, "w", libver="latest")
+        self._group = self._file.create_group(GROUP)
+        self._outputs: h5py.Dataset | None = None
+        self._least, self._greatest = np.inf, -np.inf
+
+    def add(self, outputs: Array) -> None:
+        """Write the outputs of one batch, (samples, …)."""
+        if self._outputs is None:
+            self._outputs = self._group.create_dataset(
+                "outputs", shape=(0, *outputs.shape[1:]), maxshape=(None, *outputs.shape[1:]), dtype=outputs.dtype,
+                chunks=(max(1, len(outputs)), *(max(1, size) for size in outputs.shape[1:])),
+            )  # fmt: skip
+        start = len(self._outputs)
+        self._outputs.resize(start + len(outputs), 0)
+        self._outputs[start:] = outputs
+        finite = outputs[np.isfinite(outputs)]
+        self._least = min(self._least, float(finite.min(initial=np.inf)))
+        self._greatest = max(self._greatest, float(finite.max(initial=-np.inf)))
+
+    def discard(self) -> None:
+        """Give the file up and leave nothing behind."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def close(self, digest: str, environment: Mapping[str, str]) -> None:
+        """Write the rest and put the file in place."""
+        known = np.isfinite([self._least, self._greatest]).all()
+        said = {
+            "digest": digest,
+            "least": self._least if known else 0.0,
+            "greatest": self._greatest if known else 0.0,
+            "environment": dict(environment),
+        }
+        self._group.create_dataset("header", data=np.frombuffer(json.dumps(said).encode(), np.uint8))
+        self._file.close()
+        os.replace(self._temporary, self._path)
+
+
+class Predictions:
+    """Keras's outputs, read in rows."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        """Take the group of an open file."""
+        said: dict[str, Any] = json.loads(bytes(group["header"][()]))
+        self._outputs = group["outputs"]
+        self.digest: str = said["digest"]
+        self.least, self.greatest = float(said["least"]), float(said["greatest"])
+        self.environment: dict[str, str] = said["environment"]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self._outputs)
+
+    @property
+    def scale(self) -> float:
+        """Largest magnitude of an element."""
+        return max(abs(self.least), abs(self.greatest))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(samples, …)."""
+        return tuple(self._outputs.shape)
+
+    def rows(self, start: int, count: int) -> Array:
+        """The outputs of some samples."""
+        return np.asarray(self._outputs[start : start + count])
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Predictions | None]:
+    """The predictions in a file of its own or in a recorded reference; None where that has none."""
+    with h5py.File(path, "r") as file:
+        yield Predictions(file[GROUP]) if GROUP in file else None
+
+
+def copy(source: Path, target: h5py.File) -> None:
+    """Put the predictions of a file into a recorded reference, compressed."""
+    with h5py.File(source, "r") as file:
+        group, own = file[GROUP], target.create_group(GROUP)
+        own.create_dataset(
+            "outputs", data=group["outputs"], chunks=group["outputs"].chunks, compression="gzip", shuffle=True,
+            fletcher32=True,
+        )  # fmt: skip
+        own.create_dataset("header", data=group["header"][()])

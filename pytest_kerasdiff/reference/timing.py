@@ -1,0 +1,76 @@
+"""Run the Keras model again and again when the candidate process asks for it, and say how long it took."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pytest_kerasdiff import child, modelfile, probes, throughput, turns
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.phases import Phases
+from pytest_kerasdiff.reference import loader, making
+from pytest_kerasdiff.trace import Array
+
+
+def serve(job: child.Job, stated: Manifest, line: turns.Line) -> None:
+    """Answer ``{"batch": n}`` with what is prepared, ``{"runs": n}`` with seconds, until the other side has ended.
+
+    A model that cannot be run so is told as ``{"missing": why}``: the port is timed without it.
+    """
+    settings = dataclasses.replace(job.settings, precision="float32")
+    Phases(job.folder, "reference").begin("throughput", "Keras: timing")
+    call: Callable[[], Any] | None = None
+    model: tuple[Any, list[str], list[Array], bool] | None = None
+    while (asked := line.receive()) is not None:
+        try:
+            if "batch" in asked:
+                model = model or _model(settings, stated)
+                call = _prepared(model, asked["batch"])
+                line.send({"seconds": _time(call, 1)})  # builds the graph
+            else:
+                assert call is not None
+                line.send({"seconds": _time(call, asked["runs"])})
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            line.send({"missing": f"Keras cannot run it: {type(error).__name__}: {reason}"[:300]})
+
+
+def _model(settings: Any, stated: Manifest) -> tuple[Any, list[str], list[Array], bool]:
+    file = modelfile.read(settings.keras_model)
+    _, model = loader.load(file, settings)
+    import tensorflow
+
+    inputs = making.inputs_of(file, settings, model)
+    rules = stated.rules([s.name for s in inputs])
+    arrays = (
+        probes.load(settings.inputs, inputs)
+        if settings.inputs
+        else probes.draw(inputs, rules, settings.batch, settings.seed)
+    )
+    floats = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
+    by_name = isinstance(getattr(model, "_inputs_struct", None), dict)
+    graph = tensorflow.function(lambda given: model(given, training=False))
+    return graph, [s.name for s in inputs], floats, by_name
+
+
+def _prepared(model: tuple[Any, list[str], list[Array], bool], batch: int) -> Callable[[], Any]:
+    import tensorflow
+
+    graph, names, arrays, by_name = model
+    tensors = [tensorflow.constant(a) for a in throughput.of_size(arrays, batch)]
+    given: Any = tensors[0] if len(tensors) == 1 else tensors
+    if by_name:
+        given = dict(zip(names, tensors, strict=True))
+    return lambda: graph(given)
+
+
+def _time(call: Callable[[], Any], runs: int) -> float:
+    """Seconds of so many runs; on CPU a function of TensorFlow has computed its outputs when it returns."""
+    started = time.perf_counter()
+    for _ in range(runs):
+        call()
+    return time.perf_counter() - started

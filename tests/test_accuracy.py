@@ -1,0 +1,507 @@
+"""Accuracy: what is counted, what it says of the difference, and which limits it is held against."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_kerasdiff import child, predictions
+from pytest_kerasdiff.accuracy import statistics
+from pytest_kerasdiff.accuracy.measure import Counter
+from pytest_kerasdiff.checks.accuracy import broken_limits, describe
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.options import Settings
+from tests import helpers
+from tests.helpers import DATA, ROOT
+
+Floats = npt.NDArray[np.float64]
+Found = dict[str, Any]
+NO_LIMITS: Found = {"min_accuracy": None, "max_drop": None, "max_flips": None}
+DRAW = np.random.default_rng(3)
+LOGITS = DRAW.standard_normal((40, 7))
+LABELS = DRAW.integers(0, 7, 40)
+NEAR = 1e-5
+
+
+def counted(
+    keras: Floats,
+    torch: Floats,
+    labels: npt.NDArray[Any] | None,
+    probabilities: bool = False,
+    rows: int = 1000,
+    **more: Any,
+) -> Found:
+    counter = Counter(NEAR, probabilities, **more)
+    for start in range(0, len(keras), rows):
+        some = slice(start, start + rows)
+        counter.add(keras[some], torch[some], None if labels is None else labels[some])
+    return {**counter.result(), "limits": NO_LIMITS}
+
+
+# -- counting --------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_outputs_are_as_accurate_and_nothing_flips() -> None:
+    found = counted(LOGITS, LOGITS, LABELS)
+    right = float((LOGITS.argmax(1) == LABELS).mean())
+    best = np.sort(LOGITS, 1)[:, -5]
+    among = float((LOGITS[np.arange(40), LABELS] >= best).mean())
+    for side in ("keras", "torch"):
+        assert found[side]["value"] == right
+        assert found[side]["top_5"] == among
+    assert (found["samples"], found["flips"], found["ties"], found["flipped"]) == (40, 0, 0, [])
+    assert found["outputs"]["max_abs"] == 0
+    assert found["mcnemar"] == {"keras_only": 0, "torch_only": 0, "p": 1.0}
+    assert not list(broken_limits(found))
+
+
+def test_a_flip_is_listed_with_both_margins() -> None:
+    torch = LOGITS.copy()
+    best = LOGITS[11].argmax()
+    other = (best + 1) % 7
+    torch[11, other] = torch[11, best] + 0.25
+    found = counted(LOGITS, torch, LABELS)
+    margin = float(LOGITS[11, best] - LOGITS[11, other])
+    assert found["flipped"] == [
+        {"sample": 11, "at": [], "label": int(LABELS[11]), "keras": best, "torch": other, "keras_margin": margin,
+         "torch_margin": pytest.approx(0.25), "tie": False}
+    ]  # fmt: skip
+    assert found["flips"] == 1
+    assert list(broken_limits(found)) == ["1 decisions flipped, at most 0 allowed"]
+    assert f"sample 11: {best} → {other} (margins {margin:.2g}, 0.25)" in describe(found)
+
+
+def test_a_decision_that_hangs_on_rounding_is_a_tie() -> None:
+    keras = np.array([[0.5, 0.5 - NEAR / 2], [1.0, 0.0]])
+    torch = np.array([[0.5 - NEAR / 2, 0.5], [1.0, 0.0]])
+    found = counted(keras, torch, np.array([0, 0]))
+    assert (found["flips"], found["ties"]) == (0, 1)
+    assert not list(broken_limits(found))
+    assert "1 more by a tie" in describe(found)
+    torch[0, 1] += 3 * NEAR  # one of the two is sure
+    assert counted(keras, torch, np.array([0, 0]))["flips"] == 1
+
+
+def test_one_hot_labels_are_classes() -> None:
+    assert counted(LOGITS, LOGITS, np.eye(7)[LABELS]) == counted(LOGITS, LOGITS, LABELS)
+    assert counted(LOGITS, LOGITS, LABELS[:, None]) == counted(LOGITS, LOGITS, LABELS)
+
+
+@pytest.mark.parametrize(("probabilities", "expected"), [(True, [0.9, 0.2]), (False, [3.0, -2.0])])
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_one_number_decides_between_two_classes(
+    probabilities: bool, expected: list[float], shape: tuple[int, ...]
+) -> None:
+    keras = np.array(expected).reshape(shape)
+    found = counted(keras, keras, np.array([1, 0]), probabilities)
+    assert found["keras"]["value"] == 1
+    torch = keras[::-1].copy()
+    found = counted(keras, torch, np.array([1, 0]), probabilities)
+    assert (found["torch"]["value"], found["flips"]) == (0, 2)
+    assert [(flip["sample"], flip["keras"], flip["torch"]) for flip in found["flipped"]] == [(0, 1, 0), (1, 0, 1)]
+    assert found["mcnemar"] == {"keras_only": 2, "torch_only": 0, "p": 0.5}
+
+
+def test_of_a_decision_for_each_pixel_the_place_is_told() -> None:
+    keras = DRAW.standard_normal((3, 4, 5, 2))
+    torch = keras.copy()
+    torch[2, 1, 3] = torch[2, 1, 3, ::-1]
+    found = counted(keras, torch, keras.argmax(-1), rows=2)
+    assert found["keras"]["value"] == 1
+    assert found["torch"]["value"] == 59 / 60
+    assert [(flip["sample"], flip["at"]) for flip in found["flipped"]] == [(2, [1, 3])]
+    assert "1 flips of 60, sample 2, 1, 3:" in describe(found)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf])
+def test_what_is_not_finite_decides_nothing(strange: float) -> None:
+    torch = LOGITS.copy()
+    torch[5] = strange
+    found = counted(LOGITS, torch, LOGITS.argmax(1))
+    assert (found["keras"]["value"], found["torch"]["value"]) == (1, 39 / 40)
+    assert found["flipped"][0]["torch"] is None
+    assert found["outputs"]["max_abs"] is None
+    assert found["flips"] == 1
+    assert counted(torch, torch, LOGITS.argmax(1))["flips"] == 0
+
+
+def test_numbers_have_errors() -> None:
+    expected = DRAW.standard_normal((20, 3))
+    keras, torch = expected + 1, expected + 3
+    found = counted(keras, torch, expected)
+    assert found["metric"] == "rmse"
+    assert found["keras"] == {"value": pytest.approx(1), "interval": None, "mae": pytest.approx(1)}
+    assert found["torch"] == {"value": pytest.approx(3), "interval": None, "mae": pytest.approx(3)}
+    assert found["difference"] == pytest.approx(-2)
+    assert found["decisions"] == 0
+    assert list(broken_limits(found)) == ["outputs 2 apart, limit 1e-05"]
+    assert not list(broken_limits(counted(keras, keras + NEAR / 2, expected)))
+    assert list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 1.5}})) == [
+        "2 worse than Keras, at most 1.5 allowed"
+    ]
+    assert not list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 2.5}}))
+
+
+def test_without_labels_decisions_are_compared() -> None:
+    torch = LOGITS.copy()
+    torch[3] = -torch[3]
+    found = counted(LOGITS, torch, None)
+    assert (found["metric"], found["keras"], found["torch"], found["flips"]) == (None, None, None, 1)
+    assert list(broken_limits(found)) == ["1 decisions flipped, at most 0 allowed"]
+    assert list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 0.1}})) == [
+        "no drop to be seen: the data has no labels"
+    ]
+
+
+def test_the_users_metric_scores() -> None:
+    def metric(labels: Any, outputs: Any) -> Any:
+        return -np.abs(outputs[:, 0] - labels)
+
+    expected = DRAW.standard_normal(30)
+    keras, torch = expected[:, None] + 0.5, expected[:, None] + 0.75
+    found = counted(keras, torch, expected, metric=metric, metric_name="own:metric")
+    assert found["metric"] == "own:metric"
+    assert found["keras"]["value"] == pytest.approx(-0.5)
+    assert found["torch"]["value"] == pytest.approx(-0.75)
+    assert found["difference"] == pytest.approx(-0.25)
+    assert found["mcnemar"] is None
+    assert list(broken_limits({**found, "limits": {**NO_LIMITS, "min_accuracy": -0.6, "max_drop": 0.3}})) == [
+        "accuracy -0.75 is less than -0.6"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (lambda labels, outputs: 1 / 0, "own:metric raised ZeroDivisionError"),
+        (lambda labels, outputs: 0.5, "gave an array of shape () for 40 samples, expected one number for each"),
+        (lambda labels, outputs: "good", "raised ValueError"),
+    ],
+)
+def test_a_metric_that_gives_no_scores_is_an_error(metric: Any, words: str) -> None:
+    with pytest.raises(RunError, match=re.escape(words)):
+        counted(LOGITS, LOGITS, LABELS, metric=metric, metric_name="own:metric")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (LABELS + 1, "labels 1 … 7, but the model has 7 classes, 0 … 6"),
+        (LABELS - 1, "labels -1 … 5, but the model has 7 classes"),
+        (LABELS[:, None] * np.ones(3), "labels of shape (40, 3) are neither classes nor numbers"),
+    ],
+)
+def test_labels_that_do_not_fit_are_an_error(labels: npt.NDArray[Any], words: str) -> None:
+    with pytest.raises(RunError, match=re.escape(words)):
+        counted(LOGITS, LOGITS, labels)
+
+
+def test_another_shape_is_an_error() -> None:
+    with pytest.raises(RunError, match=re.escape("the port's output has shape (40, 6) for a batch, Keras's (40, 7)")):
+        counted(LOGITS, LOGITS[:, :6], LABELS)
+
+
+def test_data_without_samples_compares_nothing() -> None:
+    with pytest.raises(RunError, match="nothing was compared"):
+        counted(LOGITS[:0], LOGITS[:0], LABELS[:0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(1, 41), seed=st.integers(0, 2**32 - 1))
+def test_batches_of_any_size_come_to_the_same(rows: int, seed: int) -> None:
+    torch = LOGITS + np.random.default_rng(seed).normal(0, 0.3, LOGITS.shape)
+    assert counted(LOGITS, torch, LABELS, rows=rows) == counted(LOGITS, torch, LABELS)
+
+
+# -- statistics --------------------------------------------------------------------------------------------------------
+
+
+def test_wilsons_interval_is_the_published_one() -> None:
+    # Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998), table I.
+    assert [round(end, 4) for end in statistics.of_share(81, 263)] == [0.2553, 0.3662]
+    assert [round(end, 4) for end in statistics.of_share(0, 20)] == [0, 0.1611]
+
+
+@pytest.mark.parametrize(
+    ("keras", "torch", "p"), [(10, 2, 2 * (1 + 12 + 66) / 2**12), (0, 5, 2 / 2**5), (0, 0, 1), (3, 3, 1)]
+)
+def test_mcnemars_test_is_exact(keras: int, torch: int, p: float) -> None:
+    assert statistics.mcnemar(keras, torch) == pytest.approx(p)
+    assert statistics.mcnemar(torch, keras) == pytest.approx(p)
+
+
+def test_the_interval_of_a_difference_holds_it_19_times_of_20() -> None:
+    draw = np.random.default_rng(0)
+    cells = [0.08, 0.03, 0.89]  # right alone: Keras, the port; the rest
+    drawn = draw.multinomial(200, cells, 2000)
+    held = sum(
+        low <= cells[1] - cells[0] <= high
+        for keras, torch, _ in drawn
+        for low, high in [statistics.of_paired_shares(int(keras), int(torch), 200)]
+    )
+    assert 0.935 < held / 2000 < 0.97
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({}, ["2 decisions flipped, at most 0 allowed"]),
+        ({"max_flips": 2}, []),
+        ({"max_flips": 1}, ["2 decisions flipped, at most 1 allowed"]),
+        ({"max_drop": 0.06}, []),
+        ({"max_drop": 0.01}, ["0.05 worse than Keras, at most 0.01 allowed"]),
+        ({"max_drop": 0.06, "max_flips": 0}, ["2 decisions flipped, at most 0 allowed"]),
+        ({"max_flips": 9, "min_accuracy": 0.95}, []),
+        ({"max_flips": 9, "min_accuracy": 0.96}, ["accuracy 0.95 is less than 0.96"]),
+        ({"max_flips": 9, "min_accuracy": 1.1}, ["accuracy 0.95 is less than 1.1 (Keras's own is 1: see the data)"]),
+    ],
+)
+def test_what_was_measured_is_held_against_the_limits(limits: Found, words: list[str]) -> None:
+    torch = LOGITS.copy()
+    torch[[4, 9]] *= -1
+    found = {**counted(LOGITS, torch, LOGITS.argmax(1)), "limits": {**NO_LIMITS, **limits}}
+    assert list(broken_limits(found)) == words
+
+
+def test_a_smallest_accuracy_of_numbers_needs_a_metric() -> None:
+    found = counted(LOGITS, LOGITS, LOGITS + 0.5)
+    assert list(broken_limits({**found, "limits": {**NO_LIMITS, "min_accuracy": 0.9}})) == [
+        "no accuracy to hold against the smallest one: the data has no classes; name a --kerasdiff-metric"
+    ]
+
+
+# -- predictions -------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
+    writer = predictions.Writer(tmp_path / "made.h5")
+    single = LOGITS.astype(np.float32)
+    writer.add(single[:25])
+    writer.add(single[25:])
+    assert not (tmp_path / "made.h5").exists()
+    writer.close("abc", {"keras": "3"})
+    with predictions.opened(tmp_path / "made.h5") as found:
+        assert found is not None
+        assert (len(found), found.digest, found.environment) == (40, "abc", {"keras": "3"})
+        assert (found.least, found.greatest) == (single.min(), single.max())
+        assert np.array_equal(found.rows(20, 10), single[20:30])
+        assert len(found.rows(35, 10)) == 5
+    writer = predictions.Writer(tmp_path / "other.h5")
+    writer.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["made.h5"]
+
+
+# -- whole runs --------------------------------------------------------------------------------------------------------
+
+PREPARE = """
+import numpy as np
+def raw(sample): return sample.astype(np.float32)
+def first(sample): return raw(sample).transpose(2, 0, 1)
+def scaled(sample): return first(sample) / 255
+"""
+
+
+def reports(folder: Path, model: Path, cases: dict[str, Found]) -> dict[str, Found]:
+    """The report of each case: what differs from the settings of the model's right port on its data."""
+    jobs = [
+        child.Job(Settings(**{"keras_model": model, **own}), folder / name, folder, (str(folder), str(ROOT)))
+        for name, own in cases.items()
+    ]
+    made: dict[Any, Path] = {}
+    for job in jobs:
+        job.folder.mkdir()
+        first = made.setdefault((job.settings.data, job.settings.manifest), job.folder)
+        if first != job.folder:
+            for name in (child.REFERENCE_TRACE, child.PREDICTIONS):
+                (job.folder / name).symlink_to(first / name)
+    helpers.work("reference", [job for job in jobs if job.folder in made.values()], folder)
+    helpers.work("candidate", [job for job in jobs if not (job.folder / "error.json").exists()], folder)
+    return {name: helpers.result(folder / name) for name in cases}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
+    folder = tmp_path_factory.mktemp("accuracy")
+    helpers.write_tiny(folder / "net.h5")
+    (folder / "port.py").write_text(helpers.TINY_PORT)
+    draw = np.random.default_rng(1)
+    x, y = draw.standard_normal((300, 6, 6, 2)), draw.integers(0, 4, 300)
+    np.savez(folder / "data.npz", x=x, y=y)
+    np.savez(folder / "wide.npz", x=x[:, :5], y=y)
+    (folder / "own.py").write_text(
+        "import numpy as np\n"
+        "DATA = dict(np.load(__file__.replace('own.py', 'data.npz')))\n"
+        "def batches(order=range(300)):\n"
+        "    for start in range(0, 300, 70):\n"
+        "        some = list(order)[start:start + 70]\n"
+        "        yield DATA['x'][some], DATA['y'][some]\n"
+        "def shuffled():\n"
+        "    import os\n"
+        "    return batches(np.random.default_rng(os.getpid()).permutation(300))\n"
+    )  # fmt: skip
+    right = {"torch": "port:build", "data": str(folder / "data.npz")}
+    return reports(
+        folder,
+        folder / "net.h5",
+        {
+            "right": right,
+            "limited": {**right, "min_accuracy": 0.9},
+            "wrong": {**right, "torch": "port:wrong"},
+            "code": {**right, "data": "own:batches"},
+            "shuffled": {**right, "data": "own:shuffled"},
+            "does not fit": {**right, "data": str(folder / "wide.npz")},
+        },
+    )
+
+
+def test_a_right_port_is_as_accurate(tiny: dict[str, Found]) -> None:
+    report = tiny["right"]
+    assert report["verdict"] == "pass"
+    found = report["accuracy"]
+    assert (found["samples"], found["metric"], found["flips"], found["difference"]) == (300, "top-1", 0, 0)
+    assert found["keras"]["value"] == found["torch"]["value"]
+    assert 0 < found["outputs"]["max_abs"] < found["outputs"]["near"]
+    assert {"accuracy_s", "wait_for_predictions_s"} <= set(report["timing"])
+    assert tiny["code"]["accuracy"] == {**found, "data": "own:batches"}
+
+
+def test_a_wrong_port_flips(tiny: dict[str, Found]) -> None:
+    report = tiny["wrong"]
+    found = report["accuracy"]
+    assert 20 < found["flips"] == len(found["flipped"])
+    message = helpers.failed_whole(report)["accuracy"]
+    assert message.startswith(
+        f"{found['flips']} decisions flipped, at most 0 allowed; see the layers at fault. 300 samples"
+    )
+
+
+def test_a_right_port_may_be_less_accurate_than_asked_for(tiny: dict[str, Found]) -> None:
+    report = tiny["limited"]
+    assert report["verdict"] == "fail"
+    value = report["accuracy"]["torch"]["value"]
+    assert set(helpers.failed_whole(report)) == {"accuracy"}
+    assert f"accuracy {value:.5g} is less than 0.9 (Keras's own is" in helpers.failed_whole(report)["accuracy"]
+
+
+def test_data_in_another_order_is_refused(tiny: dict[str, Found]) -> None:
+    assert "own:shuffled gives other samples the second time" in tiny["shuffled"]["error"]
+
+
+def test_data_that_does_not_fit_is_refused(tiny: dict[str, Found]) -> None:
+    assert tiny["does not fit"]["error"] == (
+        "--kerasdiff-data: a sample has shape (5, 6, 2), input 'input_1' takes (6, 6, 2); name what prepares them in "
+        "the manifest's [preprocess]"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    helpers.write_tiny(tmp_path / "net.h5")
+    (tmp_path / "port.py").write_text(helpers.TINY_PORT)
+    draw = np.random.default_rng(1)
+    np.savez(tmp_path / "data.npz", x=draw.standard_normal((50, 6, 6, 2)), y=draw.integers(0, 4, 50))
+    return tmp_path
+
+
+RUN = ("--keras-model=net.h5", "--kerasdiff-torch=port:build", "--kerasdiff-data=data.npz", "-q")
+
+
+def test_it_is_a_test_and_keras_need_not_predict_twice(folder: Path) -> None:
+    done = helpers.run_pytest(folder, *RUN, "-k", "accuracy or output")
+    assert done.returncode == 0, done.stdout
+    assert "accuracy  50 samples: top-1" in done.stdout
+    (folder / "keras.py").write_text('raise ImportError("Keras is not to be imported")')
+    again = helpers.run_pytest(folder, *RUN, "--kerasdiff-min-accuracy=0.99", "-rf")
+    assert again.returncode == 1
+    assert "FAILED net.h5::model::accuracy - model: accuracy: accuracy 0." in again.stdout
+    off = helpers.run_pytest(
+        folder, *RUN, "--kerasdiff-min-accuracy=0.99", "--kerasdiff-off=model::accuracy: retrained tomorrow", "-rs"
+    )
+    assert off.returncode == 0, off.stdout
+    assert "retrained tomorrow" in off.stdout
+    np.savez(folder / "data.npz", x=np.zeros((50, 6, 6, 2)), y=np.zeros(50, int))
+    assert "net.h5: needs keras" in helpers.run_pytest(folder, *RUN).stderr  # other data is predicted anew
+
+
+def test_a_recorded_reference_has_the_predictions(folder: Path) -> None:
+    done = helpers.program(folder, "net.h5", "--record", "ref.h5", "--data", "data.npz")
+    assert done.returncode == 0, done.stderr
+    (folder / "keras.py").write_text('raise ImportError("Keras is not to be imported")')
+    judge = ("net.h5", "--torch", "port:build", "--reference", "ref.h5")
+    done = helpers.program(folder, *judge, "--data", "data.npz")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "50 samples: top-1" in done.stdout
+    assert helpers.program(folder, *judge).returncode == 0
+    with np.load(folder / "data.npz") as data:
+        np.savez(folder / "other.npz", x=data["x"][:40], y=data["y"][:40])
+    done = helpers.program(folder, *judge, "--data", "other.npz")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "stale: recorded from other data; renew it" in done.stderr
+    assert "--data=" in done.stderr
+
+
+def test_predictions_that_were_not_recorded_are_asked_for(folder: Path) -> None:
+    assert helpers.program(folder, "net.h5", "--record", "ref.h5").returncode == 0
+    done = helpers.program(folder, "net.h5", "--torch", "port:build", "--reference", "ref.h5", "--data", "data.npz")
+    assert done.returncode == 2
+    assert re.search(r"ref.h5: recorded without predictions for --data; renew it .* --data=\S+data.npz", done.stderr)
+
+
+def test_limits_without_data_are_refused(folder: Path) -> None:
+    for option in ("--min-accuracy=0.9", "--max-drop=0.1", "--max-flips=1", "--metric=own:metric"):
+        done = helpers.program(folder, "net.h5", "--torch", "port:build", option)
+        assert done.returncode == 2
+        assert done.stderr == f"error: {option.partition('=')[0]} speaks of accuracy: it goes with --data=PATH\n"
+
+
+# -- the real model ----------------------------------------------------------------------------------------------------
+
+REAL = DATA / "pretrainedResnet.h5"
+IMAGES = DATA / "cifar10_train_4000.npz"
+REAL_PORT = """
+from model import resnet8
+def eps(path):
+    model = resnet8.build(path)
+    model.b1.bn1.eps, model.b2.bn1.eps = 1e-5, 1e-1
+    return model
+"""
+
+
+@pytest.mark.skipif(not REAL.exists() or not IMAGES.exists(), reason=f"{DATA} is not there")
+def test_resnet8_is_as_accurate_on_real_images_and_a_scale_on_one_side_is_named(tmp_path: Path) -> None:
+    (tmp_path / "prepare.py").write_text(PREPARE)
+    (tmp_path / "port.py").write_text(REAL_PORT)
+    (tmp_path / "scaled.toml").write_text('[preprocess]\nkeras = "prepare:raw"\ntorch = "prepare:scaled"\n')
+    right: Found = {"torch": "model.resnet8:build", "data": str(IMAGES), "min_accuracy": 0.92}
+    cases = {
+        "right": right,
+        "eps": {**right, "torch": "port:eps"},
+        "scaled": {**right, "manifest": tmp_path / "scaled.toml"},
+    }
+    found = reports(tmp_path, REAL, cases)
+    for side in ("keras", "torch"):
+        assert found["right"]["accuracy"][side]["value"] == 0.92975
+    assert (found["right"]["verdict"], found["right"]["accuracy"]["flips"]) == ("pass", 0)
+
+    flips = found["eps"]["accuracy"]["flipped"]
+    assert len(flips) == found["eps"]["accuracy"]["flips"] > 10
+    assert all(flip["keras"] != flip["torch"] and flip["keras_margin"] > 0 < flip["torch_margin"] for flip in flips)
+    assert {"accuracy"} < set(helpers.failed_whole(found["eps"]))
+
+    assert found["scaled"]["accuracy"]["torch"]["value"] == 0.099
+    failed = helpers.failed_whole(found["scaled"])
+    assert set(failed) == {"preprocessing", "accuracy"}
+    assert failed["accuracy"].startswith(
+        "accuracy 0.099 is less than 0.92; 3606 decisions flipped, at most 0 allowed; the two are fed differently: "
+        "input-scale: the port divides by 255 and Keras does not"
+    )
