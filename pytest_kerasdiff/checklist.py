@@ -25,6 +25,7 @@ OF_THE_MODEL = {
     "preprocessing": "the two preprocessing functions give equal tensors for the same raw input",
     "outputs": "probabilities or logits on both sides alike",
     "decisions": "in float32, as deployed, outputs are close and every decision is the same",
+    "onnx": "the Keras model as ONNX, run by onnxruntime, agrees with Keras and the port; else who is alone",
     "accuracy": "on your data, in float32, the port decides as Keras does, and is as accurate as you ask for",
     "throughput": "the port is as fast as you ask for, next to Keras or to an earlier report",
     "precision": "no TF32, autocast or half precision where float32 is claimed",

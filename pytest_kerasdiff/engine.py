@@ -155,7 +155,9 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         phases.begin("throughput", "torch: timing, in turns with Keras:")
         measured["throughput"] = _timed(port, reference, judge, settings, baseline, phases)
     phases.begin("checks", "checking the model")
-    whole = gather.whole(reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared, measured)
+    whole = gather.whole(
+        reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared, settings.asked_checks, measured
+    )
     wrong_input = _wrong_input(reference, judge, again)
     seen = judge if wrong_input is None else wrong_input.undone
     results = registry.run(reference, seen.candidate, seen.alignment, seen.verdicts, whole, switches)

@@ -18,6 +18,7 @@ from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 
 _PACKAGES = ("keras", "tf-keras", "tensorflow", "tensorflow-cpu", "numpy", "h5py")
+_OF_OPINION = ("tf2onnx", "onnx", "onnxruntime")
 
 
 def made_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def made_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
         if preprocess is None
         else [_code(preprocess.keras), preprocess.shape, of_files(preprocess.raw) if preprocess.raw else None],
         "trust": settings.trust,
+        "onnx": settings.onnx,
     }
     return {name: json.loads(json.dumps(value)) for name, value in found.items()}  # lists where there were tuples
 
@@ -50,7 +52,7 @@ def predicted_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
 
 def of_predictions(settings: Settings, stated: Manifest) -> str:
     """One name for all that Keras's predictions depend on."""
-    return key({"predicted_from": predicted_from(settings, stated), "versions": versions()})
+    return key({"predicted_from": predicted_from(settings, stated), "versions": versions(False)})
 
 
 def is_code(data: str) -> bool:
@@ -58,10 +60,14 @@ def is_code(data: str) -> bool:
     return not os.path.isabs(data)
 
 
-def versions() -> dict[str, str]:
-    """What else decides: the frameworks that are installed, found without importing them, and this package's code."""
+def versions(asks_for_opinion: bool) -> dict[str, str]:
+    """What else decides: the packages that are installed, found without importing them, and this package's code.
+
+    Args:
+        asks_for_opinion: Whether the second opinion's packages count.
+    """
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *(_OF_OPINION if asks_for_opinion else ())):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     own = Path(__file__).parent
@@ -71,7 +77,7 @@ def versions() -> dict[str, str]:
 
 def of_run(settings: Settings, stated: Manifest) -> str:
     """One name for all that a reference depends on."""
-    return key({"made_from": made_from(settings, stated), "versions": versions()})
+    return key({"made_from": made_from(settings, stated), "versions": versions(settings.onnx)})
 
 
 def key(parts: Mapping[str, Any]) -> str:

@@ -47,6 +47,8 @@ class Settings:
     min_accuracy: float | None = None
     max_drop: float | None = None
     max_flips: int | None = None
+    samples: tuple[int, ...] = ()
+    onnx: bool = False
     throughput: tuple[int, ...] = ()
     min_speed: float | None = None
     baseline: Path | None = None
@@ -63,13 +65,13 @@ class Settings:
         """Rebuild settings from ``to_json``."""
         paths = {option.name for option in OPTIONS if option.is_path} | {"keras_model"}
         values: dict[str, Any] = {k: Path(v) if k in paths and v is not None else v for k, v in data.items()}
-        lists = {"off": tuple(Switch(**switch) for switch in data["off"]), "throughput": tuple(data["throughput"])}
-        return cls(**{**values, **lists})
+        lists = {name: tuple(data[name]) for name in ("samples", "throughput")}
+        return cls(**{**values, **lists, "off": tuple(Switch(**switch) for switch in data["off"])})
 
     @property
     def asked_checks(self) -> frozenset[str]:
         """Checks that are made because an option asks for what they look at."""
-        asked = {"accuracy": self.data is not None, "throughput": bool(self.throughput)}
+        asked = {"accuracy": self.data is not None, "throughput": bool(self.throughput), "onnx": self.onnx}
         return frozenset(name for name, wanted in asked.items() if wanted)
 
     def _items(self) -> list[tuple[str, Any]]:
@@ -207,6 +209,13 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise ValueError("batch sizes by commas, such as 1,32") from None
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(_whole(number) for number in text.split(",")))
+    except ValueError:
+        raise ValueError("numbers of samples by commas, from 0 on, such as 0,17") from None
+
+
 def _precision(text: str) -> str:
     if text not in ("float64", "float32"):
         raise ValueError("float64 or float32")
@@ -222,7 +231,7 @@ def _switch(text: str) -> bool:
 OPTIONS: tuple[Option, ...] = (
     Option(
         "torch",
-        "`module:callable` that returns the nn.Module to judge; or a TorchScript `.pt`, an exported `.pt2`",
+        "`module:callable` that returns the nn.Module to judge; or a TorchScript `.pt`, an exported `.pt2`, an `.onnx`",
         _text,
         "SPEC",
     ),
@@ -268,6 +277,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("min_accuracy", "smallest accuracy of the port that passes", _number, "X"),
     Option("max_drop", "how far the port's accuracy may be below Keras's", _share, "X"),
     Option("max_flips", "how many decisions may be other ones than Keras's", _whole, "N"),
+    Option("samples", "samples of the data to show side by side in the report, such as 0,17", _numbers, "NUMBERS"),
+    Option("onnx", "ask for a second opinion: the Keras model as ONNX, run by onnxruntime", _switch, ""),
     Option("throughput", "time both models in turns at these batch sizes, such as 1,32", _sizes, "SIZES"),
     Option("min_speed", "smallest ratio that passes of the port's speed to Keras's", _ratio, "X"),
     Option(
@@ -286,7 +297,7 @@ OPTIONS: tuple[Option, ...] = (
 
 _GO_WITH: Mapping[str, tuple[str, str]] = {
     "compact": ("record", "says how a reference is recorded"),
-    **dict.fromkeys(("metric", "min_accuracy", "max_drop", "max_flips"), ("data", "speaks of accuracy")),
+    **dict.fromkeys(("metric", "min_accuracy", "max_drop", "max_flips", "samples"), ("data", "speaks of accuracy")),
     **dict.fromkeys(("min_speed", "baseline"), ("throughput", "speaks of speed")),
     "max_slowdown": ("baseline", "speaks of a baseline"),
 }

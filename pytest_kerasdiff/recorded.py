@@ -30,6 +30,7 @@ _IN_WORDS: Mapping[str, str] = {
     "rules": "other [inputs] of the manifest",
     "preprocess": "other code of the manifest's [preprocess]",
     "data": "other data",
+    "onnx": "another choice of --kerasdiff-onnx",
 }
 _ITS_OWN = ("precision", "batch", "seed", "inputs")
 """What the recorded reference decides, where the user says nothing of it."""
@@ -123,6 +124,8 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
         if made_from.get("data") is None:
             raise RunError(f"{path}: recorded without predictions for --kerasdiff-data; {_renewal(path, settings)}")
     silent = {name for name in _ITS_OWN if getattr(settings, name) == getattr(unset, name)}
+    if not settings.onnx:
+        silent.add("onnx")  # what is there need not be looked at
     other = [
         words
         for name, words in _IN_WORDS.items()
@@ -143,7 +146,7 @@ def _renewal(path: Path, settings: Settings) -> str:
         for name in (*_ITS_OWN, "keras", "manifest", "data")
         if getattr(settings, name) != getattr(unset, name)
     )
-    given += " --compact" if settings.compact else ""
+    given += "".join(f" --{name}" for name in ("compact", "onnx") if getattr(settings, name))
     return (
         f"renew it where Keras is installed: python -m pytest_kerasdiff {settings.keras_model} --record={path}{given}"
     )

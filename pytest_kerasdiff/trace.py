@@ -179,6 +179,8 @@ class FurtherRuns:
         others: The model's outputs for ``probes.other_batches``; empty where it takes batches of one size only.
         preprocessed: What the user's Keras-side preprocessing makes of the raw samples, (samples, …); None where the
             manifest names none.
+        opinion: The model's outputs as ONNX in float32; empty where nobody asks for it.
+        opinion_error: Why there are none, where somebody does.
         run: Name of the run that made all this, and the trace.
         timing: Seconds of each phase of making it.
         memory: Peak memory of the process by the end of each phase, in bytes.
@@ -187,6 +189,8 @@ class FurtherRuns:
     deployed: Sequence[Array] = ()
     others: Sequence[Sequence[Array]] = ()
     preprocessed: npt.NDArray[np.float64] | None = None
+    opinion: Sequence[Array] = ()
+    opinion_error: str = ""
     run: str = ""
     timing: Mapping[str, float] = dataclasses.field(default_factory=dict)
     memory: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -5,8 +5,8 @@ Layout: dataset ``header`` (JSON: layers, outputs, environment, notes), datasets
 run, or in the cache, is not compressed: activations hardly are.
 
 Beside it a file tells what Keras gave in further runs, which end later: group ``further`` with datasets ``header``
-(JSON: time and memory), ``deployed/<output>``, ``others/<batch>/<output>`` and, where the manifest names a function,
-``preprocessed``.
+(JSON: time and memory), ``deployed/<output>``, ``opinion/<output>``, ``others/<batch>/<output>`` and, where the
+manifest names a function, ``preprocessed``.
 
 A recorded reference (``recorded.py``) has the same form, compressed, with the group ``further`` in it. It lacks what
 can be had otherwise: values that ``derived.py`` computes, whose shapes are ``header["derived"]``, and weights that the
@@ -31,7 +31,7 @@ import numpy as np
 from pytest_kerasdiff import compact, derived, modelfile, predictions
 from pytest_kerasdiff.trace import Array, FurtherRuns, Glance, Layer, ReferenceTrace, Sketch
 
-FORMAT = 5
+FORMAT = 6
 
 
 class TraceWriter:
@@ -123,14 +123,23 @@ def write_further(path: Path, further: FurtherRuns) -> None:
 
 def _write_further(file: h5py.File, further: FurtherRuns) -> None:
     group = file.create_group("further")
-    lists = {"deployed": further.deployed, **{f"others/{i}": outputs for i, outputs in enumerate(further.others)}}
+    lists = {
+        "deployed": further.deployed,
+        "opinion": further.opinion,
+        **{f"others/{i}": outputs for i, outputs in enumerate(further.others)},
+    }
     for name, arrays in lists.items():
         own = group.create_group(name)
         for position, array in enumerate(arrays):
             own.create_dataset(str(position), data=array)
     if further.preprocessed is not None:
         group.create_dataset("preprocessed", data=further.preprocessed)
-    said = {"run": further.run, "timing": dict(further.timing), "memory": dict(further.memory)}
+    said = {
+        "run": further.run,
+        "opinion_error": further.opinion_error,
+        "timing": dict(further.timing),
+        "memory": dict(further.memory),
+    }
     _write_json(group, "header", said)
 
 
@@ -142,6 +151,7 @@ def read_further(path: Path) -> FurtherRuns:
             _list(group["deployed"]),
             [_list(group["others"][batch]) for batch in sorted(group.get("others", ()), key=int)],
             np.asarray(group["preprocessed"][()], np.float64) if "preprocessed" in group else None,
+            _list(group["opinion"]),
             **_read_json(group, "header"),
         )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -223,8 +226,31 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**os.environ, **own, **more}
 
 
+def share_cache(folder: Path) -> None:
+    """Let runs in a folder find what Keras computed for other tests, by content; one that has a cache keeps it.
+
+    Most tests are about the port. Without this, each would import TensorFlow to compute the same once more.
+    """
+    if not (folder / ".pytest_cache").exists():
+        (folder / ".pytest_cache" / "d").mkdir(parents=True)
+        (folder / ".pytest_cache" / "d" / "kerasdiff").symlink_to(_kept())
+
+
+def own_cache(folder: Path) -> None:
+    """Let runs in a folder keep a cache of their own."""
+    (folder / ".pytest_cache").mkdir()
+
+
+@functools.cache
+def _kept() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="kerasdiff-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def program(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run ``python -m pytest_kerasdiff`` in a folder."""
+    share_cache(folder)
     command = [sys.executable, "-m", "pytest_kerasdiff", *map(str, arguments)]
     return subprocess.run(
         command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120, check=False
@@ -233,6 +259,7 @@ def program(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess
 
 def run_pytest(folder: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in a folder, as a process of its own with all plugins installed."""
+    share_cache(folder)
     command = [sys.executable, "-m", "pytest", *map(str, arguments)]
     return subprocess.run(
         command, cwd=folder, env=environment(folder, **more), capture_output=True, text=True, timeout=180, check=False

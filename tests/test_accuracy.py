@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_kerasdiff import child, predictions
-from pytest_kerasdiff.accuracy import statistics
+from pytest_kerasdiff.accuracy import shown, statistics
 from pytest_kerasdiff.accuracy.measure import Counter
 from pytest_kerasdiff.checks.accuracy import broken_limits, describe
 from pytest_kerasdiff.errors import RunError
@@ -357,6 +359,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
             "right": right,
             "limited": {**right, "min_accuracy": 0.9},
             "wrong": {**right, "torch": "port:wrong"},
+            "shown": {**right, "samples": (299, 0)},
+            "too many": {**right, "samples": (300,)},
             "code": {**right, "data": "own:batches"},
             "shuffled": {**right, "data": "own:shuffled"},
             "does not fit": {**right, "data": str(folder / "wide.npz")},
@@ -393,6 +397,41 @@ def test_a_right_port_may_be_less_accurate_than_asked_for(tiny: dict[str, Found]
     assert f"accuracy {value:.5g} is less than 0.9 (Keras's own is" in helpers.failed_whole(report)["accuracy"]
 
 
+def test_flips_and_samples_asked_for_are_shown_side_by_side(tiny: dict[str, Found]) -> None:
+    flipped = tiny["wrong"]["accuracy"]["flipped"]
+    sides = tiny["wrong"]["accuracy"]["shown"]
+    assert [side["sample"] for side in sides] == [flip["sample"] for flip in flipped[:16]]
+    for side, flip in zip(sides, flipped, strict=False):
+        assert (side["label"], side["keras"][0][0]) == (flip["label"], flip["keras"])
+        assert side["torch"][0][0] == flip["torch"]
+        assert len(side["keras"]) == 4
+        assert side["image"] is None  # two channels
+    assert tiny["right"]["accuracy"]["shown"] == []
+    first, last = tiny["shown"]["accuracy"]["shown"]
+    assert (first["sample"], last["sample"]) == (0, 299)
+    assert first["keras"][0][1] == pytest.approx(first["torch"][0][1], abs=1e-5)
+    assert "--kerasdiff-samples: 300, but the data has 300 samples" in tiny["too many"]["error"]
+
+
+def test_a_picture_is_a_small_png() -> None:
+    image = pytest.importorskip("PIL.Image")
+    pixels = DRAW.integers(0, 256, (200, 100, 3), dtype=np.uint8)
+    scores = np.array([0.25, np.nan, 0.5])
+    side = shown.side_by_side(3, pixels, scores, scores + 0.5, 2)
+    assert side["keras"] == [[2, 0.5], [0, 0.25], [1, None]]
+    assert side["max_abs"] is None
+    made = image.open(io.BytesIO(base64.b64decode(side["image"].partition(",")[2])))
+    assert (made.size, made.mode) == ((48, 96), "RGB")
+    for raw in (pixels[:9, :9] / 255.0, pixels[:9, :9].astype(np.float32), pixels[:9, :9]):
+        own = shown.side_by_side(0, raw, scores, scores, None)
+        made = image.open(io.BytesIO(base64.b64decode(own["image"].partition(",")[2])))
+        assert np.array_equal(np.asarray(made), pixels[:9, :9])
+    assert shown.side_by_side(0, pixels[..., :1], scores, scores, None)["image"]
+    assert shown.side_by_side(0, pixels[..., 0] - 500.0, scores, scores, None)["image"]
+    for raw in (scores, pixels[..., :2], pixels[None]):
+        assert shown.side_by_side(0, raw, scores, scores, None)["image"] is None
+
+
 def test_data_in_another_order_is_refused(tiny: dict[str, Found]) -> None:
     assert "own:shuffled gives other samples the second time" in tiny["shuffled"]["error"]
 
@@ -406,6 +445,7 @@ def test_data_that_does_not_fit_is_refused(tiny: dict[str, Found]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    helpers.own_cache(tmp_path)
     helpers.write_tiny(tmp_path / "net.h5")
     (tmp_path / "port.py").write_text(helpers.TINY_PORT)
     draw = np.random.default_rng(1)

@@ -112,6 +112,7 @@ def test_equivalent(assert_equivalent):
 
 
 def test_a_test_of_ones_own_has_the_models_of_the_ini_compared(tmp_path: Path) -> None:
+    helpers.own_cache(tmp_path)
     (tmp_path / "pytest.ini").write_text(INI + "kerasdiff_report = out\n")
     (tmp_path / "port.py").write_text(helpers.TINY_PORT)
     helpers.write_tiny(tmp_path / "model.h5")

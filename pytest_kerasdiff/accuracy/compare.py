@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_kerasdiff import predictions, specs
-from pytest_kerasdiff.accuracy import dataset, feeding, statistics
+from pytest_kerasdiff.accuracy import dataset, feeding, shown, statistics
 from pytest_kerasdiff.accuracy.measure import Counter
 from pytest_kerasdiff.checks.decisions import limit_of
 from pytest_kerasdiff.checks.gather import as_keras
@@ -51,7 +51,7 @@ def compare(
     statistics.scipy_stats()  # said before the work, not after
     data = dataset.open_dataset(settings.data, [i.name for i in inputs], [i.shape for i in inputs])
     metric = specs.load(settings.metric, "--kerasdiff-metric") if settings.metric else None
-    digest = dataset.Digest()
+    digest, sides = dataset.Digest(), []
     with predictions.opened(made) as keras:
         assert keras is not None
         near = limit_of(keras.scale, noise * keras.scale, settings.tol)
@@ -63,8 +63,15 @@ def compare(
             if len(expected) < count:
                 break  # other data, which is said below
             given = predict(feeding.for_torch(batch, inputs, stated, layouts))
-            counter.add(expected, as_keras(given, expected), batch.labels)
+            given = as_keras(given, expected)
+            classes = counter.add(expected, given, batch.labels)
+            for number in shown.chosen(counter.flipped, settings.samples, range(start, start + count)):
+                at = number - start
+                label = int(classes[at]) if classes is not None and len(classes) == count else None
+                sides.append(shown.side_by_side(number, batch.samples[0][at], expected[at], given[at], label))
             step(digest.samples, len(keras))
+        if unknown := [number for number in settings.samples if number >= digest.samples]:
+            raise RunError(f"--kerasdiff-samples: {unknown[0]}, but the data has {digest.samples} samples, from 0 on")
         if str(digest) != keras.digest or digest.samples != len(keras):
             raise RunError(
                 f"{dataset.OPTION}: {settings.data} gives other samples the second time: Keras's predictions are for "
@@ -74,5 +81,6 @@ def compare(
         "data": settings.data,
         "classes": list(data.classes),
         **counter.result(),
+        "shown": sides,
         "limits": {name: getattr(settings, name) for name in ("min_accuracy", "max_drop", "max_flips")},
     }

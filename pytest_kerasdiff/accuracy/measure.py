@@ -61,20 +61,24 @@ class Counter:
         self._near, self._threshold = near, 0.5 if has_probabilities else 0.0
         self._metric, self._metric_name = metric, metric_name
         self._samples = self._decisions = self._flips = self._ties = 0
-        self._flipped: list[dict[str, Any]] = []
+        self.flipped: list[dict[str, Any]] = []
+        """The first decisions that differ, as the report has them."""
         self._kind = ""
         self._scores, self._top = _Scores(), _Scores()
         self._max_abs = 0.0
         self._errors = {"keras": np.zeros(2), "torch": np.zeros(2)}
         self._elements = 0
 
-    def add(self, keras: Array, torch: Array, labels: Array | None) -> None:
+    def add(self, keras: Array, torch: Array, labels: Array | None) -> npt.NDArray[np.int64] | None:
         """Count a batch.
 
         Args:
             keras: Keras's outputs, (samples, …).
             torch: The port's, in the same layout.
             labels: Classes, one-hot classes, or numbers of the outputs' shape; None where the data has none.
+
+        Returns:
+            The right class of each decision, where the labels are classes.
 
         Raises:
             RunError: The shapes or the labels do not fit, or the metric gives something else than it should.
@@ -83,9 +87,9 @@ class Counter:
             raise RunError(
                 f"--kerasdiff-data: the port's output has shape {torch.shape} for a batch, Keras's {keras.shape}"
             )
-        self._count(np.asarray(keras, np.float64), np.asarray(torch, np.float64), labels)
+        return self._count(np.asarray(keras, np.float64), np.asarray(torch, np.float64), labels)
 
-    def _count(self, keras: Floats, torch: Floats, labels: Array | None) -> None:
+    def _count(self, keras: Floats, torch: Floats, labels: Array | None) -> npt.NDArray[np.int64] | None:
         same = (keras == torch) | (np.isnan(keras) & np.isnan(torch))
         with np.errstate(invalid="ignore"):
             apart = np.where(same, 0.0, np.abs(torch - keras))
@@ -103,6 +107,7 @@ class Counter:
         if self._metric is not None:
             self._scores.add(self._measured(keras, labels), self._measured(torch, labels))
         self._samples += len(keras)
+        return classes
 
     def _decide(self, keras: Floats, torch: Floats, classes: npt.NDArray[np.int64] | None) -> None:
         places = keras.shape[:-1] if _has_classes(keras) or keras.ndim > 1 else keras.shape
@@ -122,9 +127,9 @@ class Counter:
             is_tie = known and max(margins) <= self._near  # type: ignore[type-var,operator]
             self._flips += not is_tie
             self._ties += is_tie
-            if len(self._flipped) < _MOST_LISTED:
+            if len(self.flipped) < _MOST_LISTED:
                 place = np.unravel_index(row, places)
-                self._flipped.append(
+                self.flipped.append(
                     {
                         "sample": self._samples + int(place[0]),
                         "at": [int(i) for i in place[1:]],
@@ -184,7 +189,7 @@ class Counter:
             "decisions": self._decisions,
             "flips": self._flips,
             "ties": self._ties,
-            "flipped": self._flipped,
+            "flipped": self.flipped,
             "keras": None,
             "torch": None,
             "difference": None,

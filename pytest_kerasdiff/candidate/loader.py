@@ -201,13 +201,17 @@ class Port:
 
 
 def _is_archive(spec: str) -> bool:
-    return spec.endswith((".pt", ".pt2", ".pth")) and ":" not in Path(spec).name
+    return spec.endswith((".pt", ".pt2", ".pth", ".onnx")) and ":" not in Path(spec).name
 
 
 def _archive(path: Path, settings: Settings) -> torch.nn.Module:
-    """Open a TorchScript or an exported program; both may carry code, so only what is trusted is opened."""
+    """Open a file; TorchScript and an exported program may carry code, so of these only what is trusted is opened."""
     if not path.exists():
         raise RunError(f"--kerasdiff-torch: {path}: no such file (looked for in {Path.cwd()})")
+    if path.suffix == ".onnx":
+        from pytest_kerasdiff.candidate import onnx_graph
+
+        return onnx_graph.load(path)
     if not settings.trust:
         raise RunError(
             f"--kerasdiff-torch: {path}: opening it can run code stored in it; if you trust it, add --kerasdiff-trust"

@@ -65,6 +65,11 @@ def _preprocessing(stated: Manifest, asked: Set[str]) -> bool:
     return stated.preprocess is not None
 
 
+def _onnx(stated: Manifest, asked: Set[str]) -> bool:
+    """Whether the user asks for a second opinion."""
+    return "onnx" in asked
+
+
 def _accuracy(stated: Manifest, asked: Set[str]) -> bool:
     """Whether the user has named data."""
     return "accuracy" in asked
@@ -92,6 +97,7 @@ OF_THE_MODEL: Mapping[str, Callable[[Manifest, Set[str]], bool]] = {
     "preprocessing": _preprocessing,
     "outputs": _always,
     "decisions": _always,
+    "onnx": _onnx,
     "accuracy": _accuracy,
     "throughput": _throughput,
     "precision": _always,

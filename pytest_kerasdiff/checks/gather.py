@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +23,7 @@ _LARGER = 1
 def whole(
     reference: ReferenceTrace, further: FurtherRuns, judge: Judge, facts: PortFacts, stated: Manifest, tol: float,
     fixed_batch: bool, prepared: preprocess.Prepared | None = None,
-    measured: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    asked: Set[str] = frozenset(), measured: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Whole:  # fmt: skip
     """What the checks of the model see of a judged port.
 
@@ -36,6 +36,7 @@ def whole(
         tol: The tolerance asked for.
         fixed_batch: The Keras model takes batches of one size only.
         prepared: What the port's preprocessing makes of the raw samples; None where the manifest names none.
+        asked: Checks that options ask for.
         measured: What was measured beside the comparison, by the check that looks at it.
     """
     trace, recorded = judge.candidate.trace, judge.candidate.recorded
@@ -54,7 +55,7 @@ def whole(
     return Whole(
         reference, trace, judge.alignment, judge.verdicts, facts, stated, tol, outputs, deployed,
         facts.first or first, list(_others(further, facts, facts.first or first, order)), fixed_batch,
-        _preprocessed(further, judge, prepared), measured,
+        _preprocessed(further, judge, prepared), asked, further.opinion, further.opinion_error, measured,
     )  # fmt: skip
 
 

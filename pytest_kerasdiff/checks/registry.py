@@ -28,6 +28,7 @@ from pytest_kerasdiff.checks import (
     hyper,
     loaded,
     no_grad,
+    onnx,
     outputs,
     precision,
     preprocessing,
@@ -63,6 +64,7 @@ OF_THE_MODEL: Mapping[str, Callable[[Whole], Outcome]] = {
     "preprocessing": preprocessing.check,
     "outputs": outputs.check,
     "decisions": decisions.check,
+    "onnx": onnx.check,
     "accuracy": accuracy.check,
     "throughput": throughput.check,
     "precision": precision.check,
@@ -97,7 +99,7 @@ def run(
             subject = subject_of(reference, candidate, alignment, position, verdict)
             results += [_result(name, layer.name, OF_A_LAYER[name], subject, switches) for name in names]
     if whole is not None:
-        for name in concerned.of_model(whole.stated, whole.measured.keys()):
+        for name in concerned.of_model(whole.stated, whole.asked):
             results.append(_result(name, MODEL, OF_THE_MODEL[name], whole, switches))
     return results
 

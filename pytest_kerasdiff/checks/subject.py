@@ -145,6 +145,9 @@ class Whole:
             alone and in a batch of one more; the last is None where Keras runs no other batch.
         fixed_batch: The Keras model takes batches of one size only.
         preprocessed: The same raw samples preprocessed by both sides; None where the manifest names no functions.
+        asked: Checks that are made because an option asks for them.
+        opinion: The Keras model's outputs as ONNX in float32.
+        opinion_error: Why there are none, where they were asked for.
         measured: What was measured beside the comparison, as the report has it: "accuracy", "throughput".
     """
 
@@ -161,4 +164,7 @@ class Whole:
     others: Sequence[tuple[int, Array, Array, Array | None]] = ()
     fixed_batch: bool = False
     preprocessed: Preprocessed | None = None
+    asked: Set[str] = frozenset()
+    opinion: Sequence[Array] = ()
+    opinion_error: str = ""
     measured: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)

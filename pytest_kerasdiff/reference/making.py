@@ -132,10 +132,20 @@ def _trace(
     del recording, model  # before there is a second one
     deployed = results if settings.precision == "float32" else _deployed(file, settings, names, arrays)
     preprocessed = _preprocessed(stated, keras, names, arrays, settings.seed)
+    opinion: list[Array] = []
+    opinion_error = ""
+    if settings.onnx:
+        phases.begin("onnx", "Keras: converting to ONNX")
+        try:
+            opinion = _opinion(file, settings, names, arrays)
+        except RunError as error:
+            opinion_error = str(error)
     phases.end()
     tracefile.write_further(
         further,
-        FurtherRuns(deployed, others, preprocessed, job.folder.name, phases.timing(), phases.memory()),
+        FurtherRuns(
+            deployed, others, preprocessed, opinion, opinion_error, job.folder.name, phases.timing(), phases.memory()
+        ),
     )
 
 
@@ -190,6 +200,14 @@ def _deployed(
         raise RunError(
             f"{file.path}: Keras cannot run the model in float32: {type(error).__name__}: {reason}"
         ) from None
+
+
+def _opinion(file: ModelFile, settings: Settings, names: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
+    """The model's outputs as ONNX in float32."""
+    from pytest_kerasdiff.reference import opinion
+
+    _, model = loader.load(file, dataclasses.replace(settings, precision="float32"))
+    return opinion.ask(model, names, arrays)
 
 
 def _preprocessed(

@@ -60,6 +60,17 @@ def call_numbers(model: Any, keras: ModuleType, prefix: str = "") -> dict[str, l
     return found
 
 
+def structured(model: Any, names: Sequence[str], tensors: Sequence[Any]) -> Any:
+    """Inputs as a model takes them: one tensor, a list, or a dict by the keys that it was built with."""
+    if len(tensors) == 1:
+        return tensors[0]
+    struct = getattr(model, "_inputs_struct", None) or getattr(model, "_nested_inputs", None)
+    if isinstance(struct, dict):
+        by_name = dict(zip(names, tensors, strict=True))
+        return {key: by_name[key] if key in by_name else tensors[i] for i, key in enumerate(struct)}
+    return list(tensors)
+
+
 class Recorder:
     """Wraps the calls of all listed layers while one pass runs, and writes what they give.
 
@@ -110,7 +121,7 @@ class Recorder:
         tensors = self._given(arrays)
         for name, tensor in zip(names, tensors, strict=True):
             self.layers.append(Layer(name, "InputLayer", {"name": name}, (), (self._new(tensor),)))
-        given = tensors[0] if len(tensors) == 1 else self._structured(names, tensors)
+        given = structured(self._model, names, tensors)
         followed = self._code.followed() if has_code(self._model, self._keras) else contextlib.nullcontext()
         originals = self._patch()
         try:
@@ -132,7 +143,7 @@ class Recorder:
     def outputs(self, names: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
         """Run the model on other inputs, or in another precision, and give its outputs only; nothing is recorded."""
         tensors = self._given(arrays)
-        given = tensors[0] if len(tensors) == 1 else self._structured(names, tensors)
+        given = structured(self._model, names, tensors)
         owners = [(owner, owner.__call__) for owner in self._owners()]
         for owner, call in owners:
             owner.__call__ = self._compiling(call)
@@ -170,13 +181,6 @@ class Recorder:
         for i, layer in enumerate(self.layers):
             outputs = tuple(value for value in layer.outputs if value in used)
             self.layers[i] = dataclasses.replace(layer, outputs=outputs or layer.outputs[:1])
-
-    def _structured(self, names: Sequence[str], tensors: Sequence[Any]) -> Any:
-        struct = getattr(self._model, "_inputs_struct", None) or getattr(self._model, "_nested_inputs", None)
-        if isinstance(struct, dict):
-            by_name = dict(zip(names, tensors, strict=True))
-            return {key: by_name[key] if key in by_name else tensors[i] for i, key in enumerate(struct)}
-        return list(tensors)
 
     def _patch(self) -> list[tuple[Any, Any]]:
         originals = []

@@ -13,6 +13,7 @@ from pytest_kerasdiff import child, modelfile, probes, throughput, turns
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.phases import Phases
 from pytest_kerasdiff.reference import loader, making
+from pytest_kerasdiff.reference.recorder import structured
 from pytest_kerasdiff.trace import Array
 
 
@@ -24,7 +25,7 @@ def serve(job: child.Job, stated: Manifest, line: turns.Line) -> None:
     settings = dataclasses.replace(job.settings, precision="float32")
     Phases(job.folder, "reference").begin("throughput", "Keras: timing")
     call: Callable[[], Any] | None = None
-    model: tuple[Any, list[str], list[Array], bool] | None = None
+    model: tuple[Any, list[Array]] | None = None
     while (asked := line.receive()) is not None:
         try:
             if "batch" in asked:
@@ -39,7 +40,7 @@ def serve(job: child.Job, stated: Manifest, line: turns.Line) -> None:
             line.send({"missing": f"Keras cannot run it: {type(error).__name__}: {reason}"[:300]})
 
 
-def _model(settings: Any, stated: Manifest) -> tuple[Any, list[str], list[Array], bool]:
+def _model(settings: Any, stated: Manifest) -> tuple[Any, list[Array]]:
     file = modelfile.read(settings.keras_model)
     _, model = loader.load(file, settings)
     import tensorflow
@@ -52,20 +53,17 @@ def _model(settings: Any, stated: Manifest) -> tuple[Any, list[str], list[Array]
         else probes.draw(inputs, rules, settings.batch, settings.seed)
     )
     floats = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
-    by_name = isinstance(getattr(model, "_inputs_struct", None), dict)
-    graph = tensorflow.function(lambda given: model(given, training=False))
-    return graph, [s.name for s in inputs], floats, by_name
+    names = [s.name for s in inputs]
+    graph = tensorflow.function(lambda *tensors: model(structured(model, names, tensors), training=False))
+    return graph, floats
 
 
-def _prepared(model: tuple[Any, list[str], list[Array], bool], batch: int) -> Callable[[], Any]:
+def _prepared(model: tuple[Any, list[Array]], batch: int) -> Callable[[], Any]:
     import tensorflow
 
-    graph, names, arrays, by_name = model
+    graph, arrays = model
     tensors = [tensorflow.constant(a) for a in throughput.of_size(arrays, batch)]
-    given: Any = tensors[0] if len(tensors) == 1 else tensors
-    if by_name:
-        given = dict(zip(names, tensors, strict=True))
-    return lambda: graph(given)
+    return lambda: graph(*tensors)
 
 
 def _time(call: Callable[[], Any], runs: int) -> float:
