@@ -25,7 +25,6 @@ from pytest_kerasdiff import (
     settle,
     throughput,
     tracefile,
-    turns,
 )
 from pytest_kerasdiff.align import steps
 from pytest_kerasdiff.align.alignment import align, order_of_outputs
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from pytest_kerasdiff.diagnosis.entrance import Entrance
 
 
-class Port(Protocol):
+class Port(throughput.Timeable, Protocol):
     """The user's torch model, built but not yet run."""
 
     def record(self, names: Sequence[str], arrays: Sequence[Array]) -> Recorded:
@@ -59,14 +58,6 @@ class Port(Protocol):
 
     def deployed(self) -> AbstractContextManager[Callable[[Sequence[Array]], list[Array]]]:
         """Let it be run as it was delivered: what makes outputs of a batch."""
-
-    def devices(self) -> Sequence[str]:
-        """Devices on which it can be timed: "cpu", "cuda"."""
-
-    def timed(
-        self, arrays: Sequence[Array], products: Sequence[throughput.Product], device: str
-    ) -> AbstractContextManager[throughput.Timed]:
-        """Let it, and the yardstick, be timed on a device, as it was delivered."""
 
     def in_float32(self) -> AbstractContextManager[None]:
         """Let the user's code run as it is deployed: torch's default dtype is float32."""
@@ -112,11 +103,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     if reference is not None:
         arrays = [reference.values[v] for v in reference.inputs]
     else:
-        arrays = (
-            probes.load(settings.inputs, inputs)
-            if settings.inputs
-            else probes.draw(inputs, rules, settings.batch, settings.seed)
-        )
+        arrays = probes.given(settings, inputs, rules)
     fed = _feed(
         port,
         inputs,
@@ -153,7 +140,8 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         measured["accuracy"] = _counted(port, made, reference, further, judge, inputs, settings, stated, phases)
     if settings.throughput:
         phases.begin("throughput", "torch: timing, in turns with Keras:")
-        measured["throughput"] = _timed(port, reference, judge, settings, baseline, phases)
+        layouts = list(judge.layouts_used.values())
+        measured["throughput"] = throughput.measure(port, reference, layouts, settings, baseline, phases.step)
     phases.begin("checks", "checking the model")
     whole = gather.whole(
         reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared, settings.asked_checks, measured
@@ -280,39 +268,6 @@ def _counted(
         return compare.compare(
             lambda arrays: outputs(arrays)[place], made, inputs, layouts, settings, stated, noise, phases.step
         )
-
-
-def _timed(
-    port: Port,
-    reference: ReferenceTrace,
-    judge: Judge,
-    settings: Settings,
-    baseline: list[dict[str, Any]] | None,
-    phases: Phases,
-) -> dict[str, Any]:
-    """Time the port, Keras and the yardstick in turns, on every device and at every batch size."""
-    limits = {"min_speed": settings.min_speed, "max_slowdown": settings.max_slowdown, "baseline": baseline}
-    line, measured = turns.Line.of_process(), []
-    arrays = [reference.values[v] for v in reference.inputs]
-    layouts = list(judge.layouts_used.values())
-    places = [(device, batch) for device in port.devices() for batch in settings.throughput]
-    for number, (device, batch) in enumerate(places):
-        phases.step(number + 1, len(places))
-        given = [la.apply(array) for la, array in zip(layouts, throughput.of_size(arrays, batch), strict=True)]
-        with port.timed(given, throughput.yardstick(reference, batch), device) as own:
-            runners, missing = dict(own.runners), dict(own.missing)
-            if device != "cpu":
-                missing["keras"] = "Keras is run on the CPU only"
-            elif line is None:
-                missing["keras"] = "with a recorded reference Keras is not run"
-            elif "missing" in (answer := line.ask({"batch": batch})):
-                missing["keras"] = answer["missing"]
-            else:
-                runners["keras"] = line.run
-            seconds = throughput.take_turns(runners) if "torch" in runners else {}
-            entry = throughput.entry(device, batch, seconds, missing)
-            measured.append({**entry, **own.facts(), "broken": list(throughput.broken_limits(entry, limits))})
-    return {"measured": measured, "limits": limits}
 
 
 def _best(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_kerasdiff import specs
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, first_line
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.trace import Array
 
@@ -138,7 +138,7 @@ def _of_one(function: Callable[[Any], Any], sample: Array, rank: int, where: str
                 raise
             result = function(sample[None].copy())
         except (Exception, SystemExit):
-            reason = (str(first).strip().splitlines() or [""])[0][:300]
+            reason = first_line(first)[:300]
             raise RunError(
                 f"{where} raised {type(first).__name__} on a numpy array of shape {sample.shape}, {sample.dtype}, and "
                 f"on a batch of one: {reason}{specs.innermost_line(first)}"

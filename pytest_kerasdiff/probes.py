@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,20 @@ import numpy.typing as npt
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import InputRule
 from pytest_kerasdiff.modelfile import InputSpec
+from pytest_kerasdiff.options import Settings
 
 Floats = npt.NDArray[np.float64]
 FREE_SIZE_DEFAULT = 32
 """Size given to a free axis where the manifest states no shape: large enough for five stages of stride 2."""
+
+
+def given(
+    settings: Settings, specs: Sequence[InputSpec], rules: Mapping[str, InputRule]
+) -> list[npt.NDArray[np.generic]]:
+    """The probe inputs of a run: the user's own, or drawn ones; see ``load`` and ``draw``."""
+    if settings.inputs is not None:
+        return load(settings.inputs, specs)
+    return draw(specs, rules, settings.batch, settings.seed)
 
 
 def draw(
@@ -42,7 +53,7 @@ def draw(
     for spec in specs:
         rule = rules.get(spec.name, InputRule())
         shape = sizes(spec, rule, batch)
-        dtype = _dtype(spec)
+        dtype = dtype_of(spec)
         if dtype.kind in "biu":
             limits = {"uint8": (0, 256), "int8": (-128, 128)}.get(dtype.name, (0, spec.vocabulary or 2))
             low, high = (int(v) for v in rule.range) if rule.range else limits
@@ -144,13 +155,21 @@ def load(path: Path, specs: Sequence[InputSpec]) -> list[npt.NDArray[np.generic]
         counts = ", ".join(f"{spec.name} {len(array)}" for spec, array in zip(specs, arrays, strict=True))
         raise RunError(f"{path}: the inputs hold different numbers of samples: {counts}")
     return [
-        array.astype(_dtype(spec) if array.dtype.kind in "biu" else np.float64)
+        array.astype(dtype_of(spec) if array.dtype.kind in "biu" else np.float64)
         for spec, array in zip(specs, arrays, strict=True)
     ]
 
 
-def _dtype(spec: InputSpec) -> np.dtype[np.generic]:
-    """Dtype that both sides are given: one that the comparison is not made in is kept, where it has one byte."""
+def dtype_of(spec: InputSpec, floats: type[np.floating[Any]] = np.float64) -> np.dtype[np.generic]:
+    """Dtype that both sides are given: one that the comparison is not made in is kept, where it has one byte.
+
+    Args:
+        spec: The input.
+        floats: The dtype of floats.
+
+    Raises:
+        RunError: The input takes strings.
+    """
     if spec.dtype == "string":
         raise RunError(
             f"input {spec.name!r} of the Keras model takes strings, torch takes numbers: save the part of the model "
@@ -159,4 +178,4 @@ def _dtype(spec: InputSpec) -> np.dtype[np.generic]:
     stated = np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
     if spec.vocabulary is not None or (stated.kind in "iu" and stated.itemsize > 1):
         return np.dtype(np.int64)
-    return stated if stated.kind in "biu" else np.dtype(np.float64)
+    return stated if stated.kind in "biu" else np.dtype(floats)

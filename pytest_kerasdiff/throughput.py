@@ -13,13 +13,16 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from pytest_kerasdiff import text
+from pytest_kerasdiff import text, turns
 from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.feeding import Layout
+from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.trace import Array, ReferenceTrace
 
 Runner = Callable[[int], float]
@@ -63,6 +66,63 @@ class Timed:
     runners: Mapping[str, Runner]
     missing: Mapping[str, str]
     facts: Callable[[], dict[str, Any]]
+
+
+class Timeable(Protocol):
+    """A recorded port that can be timed."""
+
+    def devices(self) -> Sequence[str]:
+        """Devices on which it can be timed: "cpu", "cuda"."""
+
+    def timed(self, arrays: Sequence[Array], products: Sequence[Product], device: str) -> AbstractContextManager[Timed]:
+        """Let it, on a batch in its layout, and the yardstick be timed on a device, as it was delivered."""
+
+
+def measure(
+    port: Timeable,
+    reference: ReferenceTrace,
+    layouts: Sequence[Layout],
+    settings: Settings,
+    baseline: list[dict[str, Any]] | None,
+    step: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Time the port, Keras and the yardstick in turns, on every device and at every batch size.
+
+    Args:
+        port: The port.
+        reference: The Keras side, whose probe inputs are fed.
+        layouts: How the port takes each input.
+        settings: The batch sizes and the limits.
+        baseline: What ``read_baseline`` gave.
+        step: Is told how far it is.
+
+    Returns:
+        The report's field ``throughput``.
+
+    Raises:
+        RunError: The Keras model could be run at first, and then no more.
+    """
+    limits = {"min_speed": settings.min_speed, "max_slowdown": settings.max_slowdown, "baseline": baseline}
+    line, measured = turns.Line.of_process(), []
+    arrays = [reference.values[v] for v in reference.inputs]
+    places = [(device, batch) for device in port.devices() for batch in settings.throughput]
+    for number, (device, batch) in enumerate(places):
+        step(number + 1, len(places))
+        given = [la.apply(array) for la, array in zip(layouts, of_size(arrays, batch), strict=True)]
+        with port.timed(given, yardstick(reference, batch), device) as own:
+            runners, missing = dict(own.runners), dict(own.missing)
+            if device != "cpu":
+                missing["keras"] = "Keras is run on the CPU only"
+            elif line is None:
+                missing["keras"] = "with a recorded reference Keras is not run"
+            elif "missing" in (answer := line.ask({"batch": batch})):
+                missing["keras"] = answer["missing"]
+            else:
+                runners["keras"] = line.run
+            seconds = take_turns(runners) if "torch" in runners else {}
+            found = entry(device, batch, seconds, missing)
+            measured.append({**found, **own.facts(), "broken": list(broken_limits(found, limits))})
+    return {"measured": measured, "limits": limits}
 
 
 def read_baseline(path: Path) -> list[dict[str, Any]]:

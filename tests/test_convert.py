@@ -17,6 +17,7 @@ from torch import nn
 
 from model.convert import ConversionError, convert, main, save, statistics_table
 from model.resnet8 import DEFAULT_WEIGHTS, ResNet8
+from tests import helpers
 
 ROOT = Path(__file__).parents[1]
 
@@ -311,3 +312,37 @@ def test_statistics_of_both_sides(keras_h5: Path) -> None:
     changed = [line.split() for line in statistics_table(conversion).splitlines()[-2:]]
     assert changed[0][3:] != changed[1][3:]
     assert changed[0][3] == "5"
+
+
+BARE_PORT = """
+from model.resnet8 import ResNet8
+
+def build():
+    model = ResNet8().eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model
+"""
+
+
+def test_the_product_verifies_what_is_written(tmp_path: Path) -> None:
+    conversion = convert(DEFAULT_WEIGHTS, ResNet8())
+    save(conversion.state, pt=tmp_path / "right.pt", safetensors_path=tmp_path / "right.safetensors")
+    wrong = dict(conversion.state)
+    wrong["b1.conv1.weight"] = wrong["b1.conv1.weight"].transpose(2, 3).contiguous()
+    torch.save(wrong, tmp_path / "wrong.pt")
+    torch.save({name: tensor for name, tensor in wrong.items() if name != "fc.bias"}, tmp_path / "part.pt")
+    compared = helpers.compare(DEFAULT_WEIGHTS, "model.resnet8:build", tmp_path)
+    cases = {
+        name: {"torch": "bare:build", "weights": tmp_path / name}
+        for name in ("right.pt", "right.safetensors", "wrong.pt", "part.pt")
+    }
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "bare.py").write_text(BARE_PORT)
+    found = helpers.judge(compared, cases, tmp_path / "cases")
+    for name in ("right.pt", "right.safetensors"):
+        assert found[name]["verdict"] == "pass", helpers.story(found[name])
+    (fault,) = [la for la in found["wrong.pt"]["layers"] if la["status"] == "fault"]
+    assert fault["name"] == "conv2d_1"
+    assert [(cause["id"], cause["confirmed"]) for cause in fault["causes"]] == [("conv-kernel-layout", True)]
+    assert "part.pt: cannot be loaded strictly into the model" in found["part.pt"]["error"]

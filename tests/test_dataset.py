@@ -254,6 +254,14 @@ def halved_first(sample: Any_) -> Any_:
     return sample.transpose(2, 0, 1) / 2
 
 
+def test_a_model_of_one_batch_size_is_fed_whole_batches(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=X)
+    *_, last = opened(tmp_path / "data.npz", shape=(4, 4, 5, 3)).batches()
+    assert len(last) == 2
+    (given,) = feeding.for_keras(last, [InputSpec("image", (4, 4, 5, 3), "float32")], Manifest())
+    assert np.array_equal(given, np.concatenate([X[4:], X[4:]]).astype(np.float32))
+
+
 def test_indices_stay_whole() -> None:
     inputs = [InputSpec("tokens", (None, 7), "int32", vocabulary=50)]
     (given,) = feeding.for_keras(dataset.Batch((np.ones((2, 7), np.float32),), None), inputs, Manifest())

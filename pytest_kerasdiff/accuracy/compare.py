@@ -62,7 +62,7 @@ def compare(
             expected = keras.rows(start, count)
             if len(expected) < count:
                 break  # other data, which is said below
-            given = predict(feeding.for_torch(batch, inputs, stated, layouts))
+            given = predict(feeding.for_torch(batch, inputs, stated, layouts))[:count]
             given = as_keras(given, expected)
             classes = counter.add(expected, given, batch.labels)
             for number in shown.chosen(counter.flipped, settings.samples, range(start, start + count)):

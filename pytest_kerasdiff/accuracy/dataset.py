@@ -93,17 +93,18 @@ def open_dataset(spec: str, inputs: Sequence[str], shapes: Sequence[Sequence[int
         return _of_folder(path, inputs, shapes)
     if not path.is_file():
         raise RunError(f"{path}: no such file or folder ({OPTION})")
-    return _of_npz(path, inputs)
+    return _of_npz(path, inputs, shapes)
 
 
-def _rows(elements: int) -> int:
-    return max(1, min(_MOST_ROWS, _ELEMENTS // max(1, elements)))
+def _rows(elements: int, shapes: Sequence[Sequence[int | None]]) -> int:
+    """Samples in a batch: as many as the model is made for, where that is one number."""
+    return shapes[0][0] or max(1, min(_MOST_ROWS, _ELEMENTS // max(1, elements)))
 
 
 # -- .npz ------------------------------------------------------------------------------------------------------------
 
 
-def _of_npz(path: Path, inputs: Sequence[str]) -> Dataset:
+def _of_npz(path: Path, inputs: Sequence[str], model_shapes: Sequence[Sequence[int | None]]) -> Dataset:
     try:
         with zipfile.ZipFile(path) as archive:
             found = {name.removesuffix(".npy") for name in archive.namelist()}
@@ -120,7 +121,7 @@ def _of_npz(path: Path, inputs: Sequence[str]) -> Dataset:
     if len(set(lengths.values())) > 1 or not min(lengths.values()):
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise RunError(f"{path}: expected equally many samples, at least one: {counts}")
-    rows = _rows(max(int(np.prod(shapes[name][1:], dtype=np.int64)) for name in names))
+    rows = _rows(max(int(np.prod(shapes[name][1:], dtype=np.int64)) for name in names), model_shapes)
 
     def batches() -> Iterator[Batch]:
         try:
@@ -192,7 +193,7 @@ def _of_folder(path: Path, inputs: Sequence[str], shapes: Sequence[Sequence[int 
     first = _sample(files[0][0], is_grey)
 
     def batches() -> Iterator[Batch]:
-        rows = _rows(first.size)
+        rows = _rows(first.size, shapes)
         for start in range(0, len(files), rows):
             some = files[start : start + rows]
             samples = [_sample(file, is_grey) for file, _ in some]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from pytest_kerasdiff import preprocess
+from pytest_kerasdiff import preprocess, probes
 from pytest_kerasdiff.accuracy.dataset import OPTION, Batch
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.feeding import Layout
@@ -61,12 +61,13 @@ def _arrays(
                     "what resizes them in the manifest's [preprocess]"
                 )
         given = [np.asarray(samples) for samples in batch.samples]
-    return [array.astype(_dtype(spec)) for spec, array in zip(inputs, given, strict=True)]
+    return [
+        _filled(array, spec).astype(probes.dtype_of(spec, np.float32))
+        for spec, array in zip(inputs, given, strict=True)
+    ]
 
 
-def _dtype(spec: InputSpec) -> np.dtype[np.generic]:
-    """What both sides are given: float32, as deployed; indices in 64 bits."""
-    stated = np.dtype("float32" if spec.dtype in ("bfloat16", "string") else spec.dtype)
-    if spec.vocabulary is not None or (stated.kind in "iu" and stated.itemsize > 1):
-        return np.dtype(np.int64)
-    return stated if stated.kind in "biu" else np.dtype(np.float32)
+def _filled(array: Array, spec: InputSpec) -> Array:
+    """A last batch that is too small for a model of one batch size: filled with its own samples, once more."""
+    size = spec.shape[0]
+    return array if size is None or len(array) >= size else np.resize(array, (size, *array.shape[1:]))

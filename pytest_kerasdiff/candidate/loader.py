@@ -13,7 +13,7 @@ import torch
 from pytest_kerasdiff import specs
 from pytest_kerasdiff.candidate import observer, recorder, timing
 from pytest_kerasdiff.candidate.program import Program
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, in_short
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.throughput import Product, Runner, Timed
@@ -90,8 +90,7 @@ class Port:
                 torch.get_default_dtype(), others, recorded,
             )  # fmt: skip
         except Exception as error:  # the checks that need it fail, and say why
-            reason = (str(error).strip().splitlines() or [""])[0]
-            return PortFacts(deployed_error=f"cannot be run again: {type(error).__name__}: {reason}")
+            return PortFacts(deployed_error=f"cannot be run again: {in_short(error)}")
 
     @contextlib.contextmanager
     def deployed(self) -> Iterator[Callable[[Sequence[Array]], list[Array]]]:
@@ -107,8 +106,7 @@ class Port:
                 try:
                     return observer.run(self._call, arrays, device, dtype)
                 except Exception as error:
-                    reason = (str(error).strip().splitlines() or [""])[0]
-                    raise RunError(f"the torch model raised in float32: {type(error).__name__}: {reason}") from None
+                    raise RunError(f"the torch model raised in float32: {in_short(error)}") from None
 
             yield outputs
 
@@ -138,8 +136,7 @@ class Port:
                 runners["torch"] = timing.runner(lambda: self._call(given), device)
                 runners["torch"](1)
             except Exception as error:
-                reason = (str(error).strip().splitlines() or [""])[0]
-                missing["torch"] = f"the port cannot run it: {type(error).__name__}: {reason}"[:300]
+                missing["torch"] = f"the port cannot run it: {in_short(error)}"[:300]
                 runners.clear()
             if not products:
                 missing["yardstick"] = "the Keras model has no kernels"

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pytest_kerasdiff import probes
 from pytest_kerasdiff.candidate import recorder, source
 from pytest_kerasdiff.candidate.program import array_of
+from pytest_kerasdiff.errors import first_line
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.trace import Array
 
@@ -307,5 +308,4 @@ def _mark(tensor: torch.Tensor) -> int:
 
 
 def _reason(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__} at {source.raised_at(error)}: {line}"[:300]
+    return f"{type(error).__name__} at {source.raised_at(error)}: {first_line(error)}"[:300]

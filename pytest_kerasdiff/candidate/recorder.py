@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from pytest_kerasdiff.candidate import source
 from pytest_kerasdiff.candidate.program import Program
 from pytest_kerasdiff.candidate.recording import Mode, Recording
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, in_short
 from pytest_kerasdiff.trace import Array
 
 
@@ -102,10 +102,9 @@ def autocast_refused(precision: torch.dtype, device: str) -> Iterator[None]:
 def _forward_error(error: Exception, recording: Recording, inputs: Mapping[str, torch.Tensor]) -> str:
     shapes = ", ".join(str(tuple(t.shape)) for t in inputs.values())
     path, kind = recording.reached[-1] if recording.reached else ("", "the model")
-    reason = (str(error).strip().splitlines() or [""])[0]
     return (
         f"the torch model raised in {path or 'the model'} ({kind}) at {source.raised_at(error)}, given input of shape "
-        f"{shapes}: {type(error).__name__}: {reason}"
+        f"{shapes}: {in_short(error)}"
     )
 
 

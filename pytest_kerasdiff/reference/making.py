@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_kerasdiff import child, modelfile, preprocess, probes, tracefile
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, first_line, in_short
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec, ModelFile
 from pytest_kerasdiff.options import Settings
@@ -77,11 +77,7 @@ def _trace(
 
     inputs = inputs_of(file, settings, model)
     rules = stated.rules([s.name for s in inputs])
-    arrays = (
-        probes.load(settings.inputs, inputs)
-        if settings.inputs
-        else probes.draw(inputs, rules, settings.batch, settings.seed)
-    )
+    arrays = probes.given(settings, inputs, rules)
     writer = tracefile.TraceWriter(target)
     recording = recorder.Recorder(model, keras, tensorflow, phases.step)
     names = [s.name for s in inputs]
@@ -89,7 +85,7 @@ def _trace(
     try:
         outputs = recording.record(names, arrays, writer)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = first_line(error)
         shapes = ", ".join(f"{s.name} {a.shape}" for s, a in zip(inputs, arrays, strict=True))
         writer.discard()
         raised = loader.CannotRunError(
@@ -196,10 +192,7 @@ def _deployed(
         keras, model = loader.load(file, dataclasses.replace(settings, precision="float32"))
         return recorder.Recorder(model, keras, tensorflow).outputs(names, arrays)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise RunError(
-            f"{file.path}: Keras cannot run the model in float32: {type(error).__name__}: {reason}"
-        ) from None
+        raise RunError(f"{file.path}: Keras cannot run the model in float32: {in_short(error)}") from None
 
 
 def _opinion(file: ModelFile, settings: Settings, names: Sequence[str], arrays: Sequence[Array]) -> list[Array]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, in_short
 from pytest_kerasdiff.reference.recorder import structured
 from pytest_kerasdiff.trace import Array
 
@@ -58,10 +58,7 @@ def ask(model: Any, names: Sequence[str], arrays: Sequence[Array]) -> list[Array
             wanted = {i.name: by_name[i.name.split(":")[0]] for i in session.get_inputs()}
             return [np.asarray(output) for output in session.run(None, wanted)]
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise RunError(
-            f"the model cannot be converted to ONNX or run as such: {type(error).__name__}: {reason}"
-        ) from None
+        raise RunError(f"the model cannot be converted to ONNX or run as such: {in_short(error)}") from None
 
 
 @contextlib.contextmanager

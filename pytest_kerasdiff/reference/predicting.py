@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_kerasdiff import child, modelfile, predictions
 from pytest_kerasdiff.accuracy import dataset, feeding
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, in_short
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.phases import Phases
 from pytest_kerasdiff.reference import loader, making
@@ -43,8 +43,8 @@ def predict(job: child.Job, stated: Manifest, target: Path) -> None:
             try:
                 output = running.outputs([i.name for i in inputs], given)[0]
             except Exception as error:
-                reason = (str(error).strip().splitlines() or [""])[0]
-                raise RunError(f"{dataset.OPTION}: Keras raised on a batch: {type(error).__name__}: {reason}") from None
+                raise RunError(f"{dataset.OPTION}: Keras raised on a batch: {in_short(error)}") from None
+            output = output[: len(batch)] if output.ndim else output
             if output.ndim == 0 or len(output) != len(batch):
                 raise RunError(
                     f"{dataset.OPTION}: Keras gives an output of shape {output.shape} for {len(batch)} samples"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_kerasdiff import child, modelfile, probes, throughput, turns
+from pytest_kerasdiff.errors import in_short
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.phases import Phases
 from pytest_kerasdiff.reference import loader, making
@@ -36,8 +37,7 @@ def serve(job: child.Job, stated: Manifest, line: turns.Line) -> None:
                 assert call is not None
                 line.send({"seconds": _time(call, asked["runs"])})
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [""])[0]
-            line.send({"missing": f"Keras cannot run it: {type(error).__name__}: {reason}"[:300]})
+            line.send({"missing": f"Keras cannot run it: {in_short(error)}"[:300]})
 
 
 def _model(settings: Any, stated: Manifest) -> tuple[Any, list[Array]]:
@@ -46,14 +46,9 @@ def _model(settings: Any, stated: Manifest) -> tuple[Any, list[Array]]:
     import tensorflow
 
     inputs = making.inputs_of(file, settings, model)
-    rules = stated.rules([s.name for s in inputs])
-    arrays = (
-        probes.load(settings.inputs, inputs)
-        if settings.inputs
-        else probes.draw(inputs, rules, settings.batch, settings.seed)
-    )
-    floats = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
     names = [s.name for s in inputs]
+    arrays = probes.given(settings, inputs, stated.rules(names))
+    floats = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
     graph = tensorflow.function(lambda *tensors: model(structured(model, names, tensors), training=False))
     return graph, floats
 
