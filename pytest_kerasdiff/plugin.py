@@ -53,6 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "kerasdiff_off(reason): turns a check off, added by a conftest.py to its generated test, which is skipped; the "
         "report lists the check with the reason",
     )
+    if not config.pluginmanager.hasplugin("benchmark"):  # which has the marker of accuracy and throughput
+        config.addinivalue_line("markers", "benchmark: a measurement; pytest-benchmark is not installed")
     given = config.getoption("keras_model")
     models = given or config.getini("keras_model")
     if not (models or _is_told(config)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,24 @@ def test_numbers_have_errors() -> None:
         "2 worse than Keras, at most 1.5 allowed"
     ]
     assert not list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 2.5}}))
+
+
+def test_errors_that_are_not_finite_keep_no_limit() -> None:
+    expected = DRAW.standard_normal((20, 3))
+    torch = expected.copy()
+    torch[3, 1] = np.nan
+    found = counted(expected, torch, expected)
+    assert (found["torch"]["value"], found["keras"]["value"], found["difference"]) == (None, 0, None)
+    json.dumps(found, allow_nan=False)
+    assert list(broken_limits(found)) == ["outputs not finite at the same places, limit 1e-05"]
+    assert list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 9.0}})) == [
+        "rmse not finite, Keras 0: no drop to be seen"
+    ]
+    found = counted(expected, torch, expected, metric=lambda y, x: x.sum(-1), metric_name="own:metric")
+    assert "own:metric not finite, Keras" in describe(found)
+    assert list(broken_limits({**found, "limits": {**NO_LIMITS, "min_accuracy": -9.0, "max_flips": 9}})) == [
+        "accuracy not finite is less than -9"
+    ]
 
 
 def test_without_labels_decisions_are_compared() -> None:

@@ -355,7 +355,7 @@ def test_it_is_turned_off_like_other_checks(folder: Path) -> None:
 def test_without_pytest_benchmark_the_limits_hold(folder: Path) -> None:
     done = helpers.run_pytest(
         folder, *RUN, "--kerasdiff-throughput=1", "--kerasdiff-reference=ref.h5", "--kerasdiff-min-speed=0.1", "-rs",
-        "-p", "no:benchmark", "-m", "benchmark",
+        "-p", "no:benchmark", "-m", "benchmark", "--strict-markers", "-W", "error",
     )  # fmt: skip
     assert done.returncode == 1
     assert "1 failed, 2 skipped" in done.stdout

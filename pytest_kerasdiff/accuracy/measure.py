@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -195,7 +196,7 @@ class Counter:
             "difference": None,
             "difference_interval": None,
             "mcnemar": None,
-            "outputs": {"max_abs": self._max_abs if np.isfinite(self._max_abs) else None, "near": self._near},
+            "outputs": {"max_abs": self._max_abs, "near": self._near},
         }
         if self._elements:
             found |= self._of_numbers()
@@ -222,7 +223,8 @@ class Counter:
             if is_share:
                 p = statistics.mcnemar(scores.keras_only, scores.torch_only)
                 found["mcnemar"] = {"keras_only": scores.keras_only, "torch_only": scores.torch_only, "p": p}
-        return found
+        made: dict[str, Any] = _finite(found)
+        return made
 
     def _of_numbers(self) -> dict[str, Any]:
         """Mean absolute error and root of the mean squared error; the difference is Keras's error less the port's."""
@@ -234,6 +236,15 @@ class Counter:
                 "mae": float(absolute / self._elements),
             }
         return {**found, "difference": found["keras"]["value"] - found["torch"]["value"]}
+
+
+def _finite(found: Any) -> Any:
+    """The same with null for every number that is not finite: JSON has none."""
+    if isinstance(found, dict):
+        return {key: _finite(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_finite(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
 def _classes(outputs: Array, labels: Array | None) -> npt.NDArray[np.int64] | None:

@@ -36,13 +36,17 @@ def broken_limits(found: Mapping[str, Any]) -> Iterator[str]:
     if (least := limits["min_accuracy"]) is not None:
         if found["metric"] in (None, "rmse"):
             yield "no accuracy to hold against the smallest one: the data has no classes; name a --kerasdiff-metric"
-        elif not torch["value"] >= least:
-            own = f" (Keras's own is {keras['value']:.5g}: see the data)" if not keras["value"] >= least else ""
-            yield f"accuracy {torch['value']:.5g} is less than {least:g}{own}"
+        elif _is_less(torch["value"], least):
+            own = (
+                f" (Keras's own is {_number(keras['value'])}: see the data)" if _is_less(keras["value"], least) else ""
+            )
+            yield f"accuracy {_number(torch['value'])} is less than {least:g}{own}"
     if (drop := limits["max_drop"]) is not None:
         if torch is None:
             yield "no drop to be seen: the data has no labels"
-        elif not -found["difference"] <= drop:
+        elif found["difference"] is None:
+            yield f"{found['metric']} {_number(torch['value'])}, Keras {_number(keras['value'])}: no drop to be seen"
+        elif -found["difference"] > drop:
             yield f"{-found['difference']:.5g} worse than Keras, at most {drop:g} allowed"
     flips = limits["max_flips"]
     if flips is None and drop is None:
@@ -55,15 +59,23 @@ def broken_limits(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{found['flips']} decisions flipped, at most {flips} allowed"
 
 
+def _is_less(value: float | None, least: float) -> bool:
+    return value is None or value < least
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.5g}"
+
+
 def describe(found: Mapping[str, Any]) -> str:
     """What was measured, in a line."""
     parts = []
     if found["torch"] is not None:
         keras, torch = found["keras"], found["torch"]
-        parts.append(f"{found['metric']} {torch['value']:.5g}, Keras {keras['value']:.5g}")
+        parts.append(f"{found['metric']} {_number(torch['value'])}, Keras {_number(keras['value'])}")
         if "top_5" in torch:
             parts.append(f"top-5 {torch['top_5']:.5g}, Keras {keras['top_5']:.5g}")
-        if found["difference_interval"] is not None:
+        if found["difference_interval"] is not None and None not in found["difference_interval"]:
             low, high = found["difference_interval"]
             parts.append(f"difference {found['difference']:+.3g} (95 % {low:+.3g} … {high:+.3g})")
     of = f"of {found['decisions']}" if found["decisions"] != found["samples"] else ""
