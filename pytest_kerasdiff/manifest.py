@@ -324,6 +324,13 @@ def write(
     for switch in stated.switches:
         told = f"{{ off = {json.dumps(switch.off)} }}" if switch.off else '"fail"'
         lines.append(f"{json.dumps(f'{switch.layer}::{switch.check}')} = {told}")
+    if path.exists():
+        try:
+            read(path)
+        except RunError:
+            raise RunError(
+                f"--kerasdiff-write-manifest: {path} is there, and is no manifest: it is not written over"
+            ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", "utf-8")
 

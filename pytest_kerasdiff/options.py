@@ -330,6 +330,14 @@ def resolve(
     prefix = "--" if program else "--kerasdiff-"
     if values.get("record") is not None and values.get("reference") is not None:
         raise RunError(f"{prefix}record and {prefix}reference: a reference is either written or used")
+    if values.get("min_speed") is not None and values.get("reference") is not None:
+        raise RunError(
+            f"{prefix}min-speed: with a recorded reference Keras is not run; compare with an earlier report: "
+            f"{prefix}baseline=PATH"
+        )
+    least = values.get("min_accuracy")
+    if least is not None and values.get("metric") is None and not 0 <= least <= 1:
+        raise RunError(f"{prefix}min-accuracy: got {least:g}, expected a share, 0 … 1")
     for name, (other, words) in _GO_WITH.items():
         if values.get(name) is not None and not values.get(other):
             flag = prefix + name.replace("_", "-")

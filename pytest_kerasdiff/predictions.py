@@ -1,7 +1,8 @@
 """What Keras gives for the user's data, as a file: plain HDF5, written aside and renamed when complete.
 
 Group ``predictions`` with the dataset ``outputs`` (samples, …), the model's first output in float32, and the dataset
-``header`` (JSON: how many samples, the digest of what was read, least and greatest element, versions).
+``header`` (JSON: the digest of what was read, least and greatest element, how far the first samples' outputs are from
+those in float64, versions).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.trace import Array
 
 GROUP = "predictions"
@@ -34,12 +36,21 @@ class Writer:
         self._least, self._greatest = np.inf, -np.inf
 
     def add(self, outputs: Array) -> None:
-        """Write the outputs of one batch, (samples, …)."""
+        """Write the outputs of one batch, (samples, …).
+
+        Raises:
+            RunError: They have another shape than those before.
+        """
         if self._outputs is None:
             self._outputs = self._group.create_dataset(
                 "outputs", shape=(0, *outputs.shape[1:]), maxshape=(None, *outputs.shape[1:]), dtype=outputs.dtype,
                 chunks=(max(1, len(outputs)), *(max(1, size) for size in outputs.shape[1:])),
             )  # fmt: skip
+        if outputs.shape[1:] != self._outputs.shape[1:]:
+            raise RunError(
+                f"--kerasdiff-data: Keras gives outputs of several shapes, {tuple(self._outputs.shape[1:])} and "
+                f"{outputs.shape[1:]}; give it samples of one size at a time"
+            )
         start = len(self._outputs)
         self._outputs.resize(start + len(outputs), 0)
         self._outputs[start:] = outputs
@@ -52,11 +63,18 @@ class Writer:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def close(self, digest: str, environment: Mapping[str, str]) -> None:
-        """Write the rest and put the file in place."""
+    def close(self, digest: str, noise: float, environment: Mapping[str, str]) -> None:
+        """Write the rest and put the file in place.
+
+        Args:
+            digest: Of the data.
+            noise: How far some of the outputs are from Keras's in float64.
+            environment: Versions.
+        """
         known = np.isfinite([self._least, self._greatest]).all()
         said = {
             "digest": digest,
+            "noise": noise,
             "least": self._least if known else 0.0,
             "greatest": self._greatest if known else 0.0,
             "environment": dict(environment),
@@ -74,6 +92,7 @@ class Predictions:
         said: dict[str, Any] = json.loads(bytes(group["header"][()]))
         self._outputs = group["outputs"]
         self.digest: str = said["digest"]
+        self.noise = float(said["noise"])
         self.least, self.greatest = float(said["least"]), float(said["greatest"])
         self.environment: dict[str, str] = said["environment"]
 

@@ -36,6 +36,23 @@ _ITS_OWN = ("precision", "batch", "seed", "inputs")
 """What the recorded reference decides, where the user says nothing of it."""
 
 
+def refuse_other(target: Path) -> None:
+    """Refuse to write over a file that is no recorded reference: a model, or the user's data.
+
+    Raises:
+        RunError: There is such a file.
+    """
+    if target.exists() and not _is_recorded(target):
+        raise RunError(f"--kerasdiff-record: {target} is there, and is no recorded reference: it is not written over")
+
+
+def _is_recorded(path: Path) -> bool:
+    try:
+        return "made_from" in tracefile.header(path)
+    except (OSError, KeyError, ValueError, TypeError):
+        return False
+
+
 def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> None:
     """Write a recorded reference, complete or not at all.
 
@@ -108,21 +125,21 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
     """
     if not path.exists():
         raise RunError(f"{path}: no such file (--kerasdiff-reference); {_renewal(path, settings)}")
-    try:
-        said = tracefile.header(path)
-        made_from = said["made_from"]
-    except (OSError, KeyError, ValueError, TypeError):
-        raise RunError(f"{path}: not a recorded reference, or a damaged one; {_renewal(path, settings)}") from None
+    if not _is_recorded(path):
+        raise RunError(f"{path}: not a recorded reference, or a damaged one (--kerasdiff-reference)")
+    said = tracefile.header(path)
+    made_from = said["made_from"]
     if said["format"] != tracefile.FORMAT:
         raise RunError(
             f"{path}: recorded by another version of pytest-kerasdiff (format {said['format']}, expected "
-            f"{tracefile.FORMAT}); {_renewal(path, settings)}"
+            f"{tracefile.FORMAT}); {_renewal(path, dataclasses.replace(settings, compact=bool(said.get('sketched'))))}"
         )
+    again = dataclasses.replace(settings, compact=bool(said.get("sketched")))
     now, unset = fingerprint.made_from(settings, stated), Settings(settings.keras_model)
     if settings.data is not None:
         now["data"] = fingerprint.predicted_from(settings, stated)["data"]
         if made_from.get("data") is None:
-            raise RunError(f"{path}: recorded without predictions for --kerasdiff-data; {_renewal(path, settings)}")
+            raise RunError(f"{path}: recorded without predictions for --kerasdiff-data; {_renewal(path, again)}")
     silent = {name for name in _ITS_OWN if getattr(settings, name) == getattr(unset, name)}
     if not settings.onnx:
         silent.add("onnx")  # what is there need not be looked at
@@ -132,7 +149,6 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
         if name not in silent and name in now and now[name] != made_from.get(name)
     ]
     if other:
-        again = dataclasses.replace(settings, compact=bool(said["sketched"]))
         raise RunError(f"{path}: stale: recorded from {' and '.join(other)}; {_renewal(path, again)}")
     own = {name: made_from[name] for name in ("precision", "batch", "seed")}
     return tracefile.read(path, settings.keras_model), dataclasses.replace(settings, **own)

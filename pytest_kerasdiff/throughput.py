@@ -125,12 +125,20 @@ def measure(
     return {"measured": measured, "limits": limits}
 
 
-def read_baseline(path: Path) -> list[dict[str, Any]]:
+def read_baseline(path: Path, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """The ratios of an earlier report.
 
     Raises:
-        RunError: It is not there, is no report, or has no throughput.
+        RunError: It is not there, is no report, or has no throughput at one of these batch sizes.
     """
+    found = _ratios_of(path)
+    on_cpu = {entry["batch"] for entry in found if entry["device"] == "cpu"}
+    if missing := [size for size in sizes if size not in on_cpu]:
+        raise RunError(f"{path}: the baseline has no measurement at batch {missing[0]} (--kerasdiff-baseline)")
+    return found
+
+
+def _ratios_of(path: Path) -> list[dict[str, Any]]:
     try:
         measured = json.loads(path.read_text("utf-8"))["throughput"]["measured"]
         return [{key: entry[key] for key in ("device", "batch", *_RATIOS)} for entry in measured]

@@ -15,6 +15,10 @@ FLOAT32_ROUNDING = 2.0**-24
 """Half the distance between 1 and the next float32: the relative error of one rounding (IEEE 754 binary32)."""
 
 
+_TIMES_NOISE = 16
+"""How far two correct float32 computations may be apart, in units of the distance of Keras's from Keras in float64."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Error:
     """How far an activation is from Keras's.
@@ -135,3 +139,20 @@ def scale_of(reference: Array) -> float:
     if np.isfinite(least) and np.isfinite(greatest):
         return max(0.0, -least, greatest)
     return float(np.abs(reference[np.isfinite(reference)]).max(initial=0))
+
+
+def noise_of(keras: Array, exact: Array) -> float:
+    """How far Keras in float32 is from Keras in float64; 0 where that is no number."""
+    noise = compare(keras, exact, 1.0, "float32")
+    return 0.0 if noise.reason else noise.max_abs
+
+
+def limit_of(scale: float, noise: float, tol: float) -> float:
+    """How far two correct float32 computations of an output may be apart: ``max(tol · max(1, scale), 16 · noise)``.
+
+    Args:
+        scale: Largest magnitude of Keras's output.
+        noise: See ``noise_of``.
+        tol: The tolerance asked for.
+    """
+    return max(tol * max(1.0, scale), _TIMES_NOISE * noise)

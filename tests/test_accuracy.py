@@ -77,7 +77,7 @@ def test_a_flip_is_listed_with_both_margins() -> None:
          "torch_margin": pytest.approx(0.25), "tie": False}
     ]  # fmt: skip
     assert found["flips"] == 1
-    assert list(broken_limits(found)) == ["1 decisions flipped, at most 0 allowed"]
+    assert list(broken_limits(found)) == ["1 decision flipped, at most 0 allowed"]
     assert f"sample 11: {best} → {other} (margins {margin:.2g}, 0.25)" in describe(found)
 
 
@@ -120,7 +120,7 @@ def test_of_a_decision_for_each_pixel_the_place_is_told() -> None:
     assert found["keras"]["value"] == 1
     assert found["torch"]["value"] == 59 / 60
     assert [(flip["sample"], flip["at"]) for flip in found["flipped"]] == [(2, [1, 3])]
-    assert "1 flips of 60, sample 2, 1, 3:" in describe(found)
+    assert "1 flip of 60, sample 2, 1, 3:" in describe(found)
 
 
 @pytest.mark.parametrize("strange", [np.nan, np.inf])
@@ -132,6 +132,7 @@ def test_what_is_not_finite_decides_nothing(strange: float) -> None:
     assert found["flipped"][0]["torch"] is None
     assert found["outputs"]["max_abs"] is None
     assert found["flips"] == 1
+    json.dumps(found, allow_nan=False)
     assert counted(torch, torch, LOGITS.argmax(1))["flips"] == 0
 
 
@@ -150,6 +151,28 @@ def test_numbers_have_errors() -> None:
         "2 worse than Keras, at most 1.5 allowed"
     ]
     assert not list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 2.5}}))
+
+
+def test_numbers_may_look_like_classes_in_one_batch() -> None:
+    expected = DRAW.integers(0, 9, 30).astype(np.float64)
+    expected[:10] = np.arange(10) % 2  # a batch of zeros and ones, then counts
+    keras = expected[:, None] + 0.25
+    found = counted(keras, keras, expected, rows=10)
+    assert (found["metric"], found["decisions"], found["flips"]) == ("rmse", 0, 0)
+    assert found["keras"]["value"] == pytest.approx(0.25)
+    several = np.eye(7)[LABELS]
+    several[25] = 0.5  # the labels of one sample are mixed
+    assert counted(LOGITS, LOGITS, several, rows=10)["metric"] == "rmse"
+    assert counted(LOGITS, -LOGITS, several, rows=10)["decisions"] == 0
+
+
+def test_axes_of_labels_are_those_of_the_outputs() -> None:
+    outputs = DRAW.standard_normal((3, 4, 5, 2))
+    labels = outputs.argmax(-1)
+    assert counted(outputs, outputs, labels)["keras"]["value"] == 1
+    for wrong in (labels.transpose(0, 2, 1), np.moveaxis(np.eye(2)[labels], -1, 1)):
+        with pytest.raises(RunError, match=re.escape(f"labels of shape {wrong.shape} for a batch of outputs")):
+            counted(outputs, outputs, wrong)
 
 
 def test_errors_that_are_not_finite_keep_no_limit() -> None:
@@ -175,7 +198,7 @@ def test_without_labels_decisions_are_compared() -> None:
     torch[3] = -torch[3]
     found = counted(LOGITS, torch, None)
     assert (found["metric"], found["keras"], found["torch"], found["flips"]) == (None, None, None, 1)
-    assert list(broken_limits(found)) == ["1 decisions flipped, at most 0 allowed"]
+    assert list(broken_limits(found)) == ["1 decision flipped, at most 0 allowed"]
     assert list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 0.1}})) == [
         "no drop to be seen: the data has no labels"
     ]
@@ -216,7 +239,11 @@ def test_a_metric_that_gives_no_scores_is_an_error(metric: Any, words: str) -> N
     [
         (LABELS + 1, "labels 1 … 7, but the model has 7 classes, 0 … 6"),
         (LABELS - 1, "labels -1 … 5, but the model has 7 classes"),
-        (LABELS[:, None] * np.ones(3), "labels of shape (40, 3) are neither classes nor numbers"),
+        (
+            LABELS[:, None] * np.ones(3),
+            "labels of shape (40, 3) for a batch of outputs (40, 7): expected classes (40,)",
+        ),
+        (LABELS + 0.5, "labels of shape (40,) for 7 classes are no whole numbers"),
     ],
 )
 def test_labels_that_do_not_fit_are_an_error(labels: npt.NDArray[Any], words: str) -> None:
@@ -256,6 +283,12 @@ def test_wilsons_interval_is_the_published_one() -> None:
 def test_mcnemars_test_is_exact(keras: int, torch: int, p: float) -> None:
     assert statistics.mcnemar(keras, torch) == pytest.approx(p)
     assert statistics.mcnemar(torch, keras) == pytest.approx(p)
+
+
+def test_an_interval_ends_where_differences_do() -> None:
+    low, high = statistics.of_paired_shares(2, 0, 2)
+    assert low == -1
+    assert 0 < high < 0.5
 
 
 def test_the_interval_of_a_difference_holds_it_19_times_of_20() -> None:
@@ -310,10 +343,10 @@ def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     writer.add(single[:25])
     writer.add(single[25:])
     assert not (tmp_path / "made.h5").exists()
-    writer.close("abc", {"keras": "3"})
+    writer.close("abc", 0.5, {"keras": "3"})
     with predictions.opened(tmp_path / "made.h5") as found:
         assert found is not None
-        assert (len(found), found.digest, found.environment) == (40, "abc", {"keras": "3"})
+        assert (len(found), found.digest, found.noise, found.environment) == (40, "abc", 0.5, {"keras": "3"})
         assert (found.least, found.greatest) == (single.min(), single.max())
         assert np.array_equal(found.rows(20, 10), single[20:30])
         assert len(found.rows(35, 10)) == 5
@@ -514,6 +547,11 @@ def test_predictions_that_were_not_recorded_are_asked_for(folder: Path) -> None:
     done = helpers.program(folder, "net.h5", "--torch", "port:build", "--reference", "ref.h5", "--data", "data.npz")
     assert done.returncode == 2
     assert re.search(r"ref.h5: recorded without predictions for --data; renew it .* --data=\S+data.npz", done.stderr)
+
+
+def test_an_accuracy_is_a_share(folder: Path) -> None:
+    done = helpers.program(folder, "net.h5", "--torch", "port:build", "--data", "data.npz", "--min-accuracy", "95")
+    assert (done.returncode, done.stderr) == (2, "error: --min-accuracy: got 95, expected a share, 0 … 1\n")
 
 
 def test_limits_without_data_are_refused(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,14 +66,21 @@ def test_fortrans_order_and_several_inputs(tmp_path: Path) -> None:
     assert labels is None
 
 
+def test_an_input_may_be_called_y(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 2)), y=np.ones((4, 3)))
+    samples, labels = read(opened(tmp_path / "data.npz", ("x", "y"), (None, 2)))
+    assert labels is None
+    assert [array.shape for array in samples] == [(4, 2), (4, 3)]
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
         ({"images": np.zeros(3), "y": np.zeros(3)}, "holds images, y; expected x, and y for the labels"),
         ({"x": np.zeros((3, 2)), "y": np.zeros(4)}, "expected equally many samples, at least one: x 3, y 4"),
         ({"x": np.zeros((0, 2))}, "at least one: x 0"),
-        ({"x": np.array([{"a": 1}], dtype=object)}, "not a .npz file without pickles: x is of dtype object"),
-        ({"x": np.array(["a", "b"])}, "x is of dtype <U1, expected numbers"),
+        ({"x": np.array([{"a": 1}], dtype=object)}, "x is of dtype object; expected numbers, without pickles"),
+        ({"x": np.array(["a", "b"])}, "x is of dtype <U1; expected numbers"),
     ],
 )
 def test_an_archive_of_something_else_is_refused(tmp_path: Path, arrays: dict[str, Any_], words: str) -> None:
@@ -94,6 +102,16 @@ def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "flipped.npz").write_bytes(whole)
     with pytest.raises(RunError, match="cannot be read to its end"):
         list(opened(tmp_path / "flipped.npz").batches())
+
+
+@pytest.mark.parametrize("place", range(0, 700, 7))
+def test_whatever_byte_is_damaged_there_is_one_line(tmp_path: Path, place: int) -> None:
+    np.savez_compressed(tmp_path / "data.npz", x=DRAW.standard_normal((9, 4, 5, 3)), y=np.arange(9))
+    whole = bytearray((tmp_path / "data.npz").read_bytes())
+    whole[place] ^= 0x5A
+    (tmp_path / "data.npz").write_bytes(whole)
+    with contextlib.suppress(RunError):  # anything else would fail
+        read(opened(tmp_path / "data.npz"))
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------
@@ -143,7 +161,14 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         opened(tmp_path)
     with pytest.raises(RunError, match="holds the samples of one input; the Keras model has a, b"):
         opened(tmp_path, ("a", "b"))
-    pytest.importorskip("PIL")
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.zeros((4, 5), np.uint16)).save(tmp_path / "a" / "1.png")
+    with pytest.raises(RunError, match=r"1\.png: cannot be read: ValueError: pixels of more than 8 bits"):
+        opened(tmp_path)
+    np.save(tmp_path / "a" / "0.npy", np.array(["a"]))
+    with pytest.raises(RunError, match=r"0\.npy: cannot be read: ValueError: of dtype <U1, expected numbers"):
+        opened(tmp_path)
+    (tmp_path / "a" / "0.npy").unlink()
     (tmp_path / "a" / "1.png").write_text("no image")
     with pytest.raises(RunError, match=r"1\.png: cannot be read: UnidentifiedImageError"):
         opened(tmp_path)
@@ -197,6 +222,10 @@ def words() -> Any:
     yield X, np.array(["a"] * 6)
 
 
+def weighted() -> Any:
+    yield X, Y, np.ones(6)
+
+
 def nothing() -> Any:
     return 5
 
@@ -217,6 +246,7 @@ def test_code_gives_batches() -> None:
         ("raises", "raised ValueError: no more (tests/test_dataset.py:"),
         ("ragged", "gives a batch of 6, 2 samples and labels"),
         ("words", "expected batches of numbers: x, or (x, y)"),
+        ("weighted", "gives 3 elements, expected x or (x, y); leave weights of samples out"),
         ("nothing", "raised TypeError: 'int' object is not iterable"),
         ("named", "gives no image; the Keras model takes image"),
         ("missing", "has no 'missing'"),

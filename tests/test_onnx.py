@@ -48,7 +48,8 @@ def test_another_shape_is_alone() -> None:
 
 
 def test_what_was_not_made_does_not_pass() -> None:
-    assert asked(LOGITS, LOGITS, LOGITS, "no converter").message == "no second opinion: no converter"
+    found = asked(LOGITS, LOGITS, LOGITS, "it raised")
+    assert (found.cause, found.message, found.warns) == ("onnx", "no second opinion: it raised", True)
     assert onnx.check(whole()).cause == "onnx"
 
 
@@ -96,14 +97,29 @@ def test_a_right_port_agrees_and_a_wrong_one_is_alone(folder: Path) -> None:
 def test_a_converter_that_is_not_there_is_named(folder: Path) -> None:
     helpers.own_cache(folder)
     (folder / "tf2onnx.py").write_text("raise ImportError('no', name='tf2onnx')")
-    found = check_of(folder, "build")
-    assert found["status"] == "fail"
-    assert "--kerasdiff-onnx needs tf2onnx, which is not installed: pip install" in found["message"]
+    done = helpers.program(folder, "net.h5", "--torch", "port:build", "--onnx")
+    assert done.returncode == 2
+    assert "error: --onnx needs tf2onnx, which is not installed: pip install" in done.stderr
     assert helpers.program(folder, "net.h5", "--record", "ref.h5").returncode == 0
     done = helpers.program(folder, "net.h5", "--torch", "port:build", "--reference", "ref.h5", "--onnx")
     assert done.returncode == 2
     assert "stale: recorded from another choice of --onnx; renew it" in done.stderr
     assert done.stderr.rstrip().endswith("--onnx")
+
+
+def test_a_model_that_cannot_be_converted_is_a_warning(folder: Path) -> None:
+    helpers.own_cache(folder)
+    for name in NEEDED:
+        pytest.importorskip(name)
+    (folder / "tf2onnx").mkdir()
+    (folder / "tf2onnx" / "__init__.py").write_text("")
+    (folder / "tf2onnx" / "convert.py").write_text(
+        "def from_function(*_, output_path, **__): raise ValueError(f'no such operator in {output_path}')"
+    )
+    (folder / "tf2onnx" / "__init__.py").write_text("from tf2onnx import convert")
+    found = check_of(folder, "build")
+    assert (found["status"], found["cause"]) == ("pass", "onnx")
+    assert found["message"].endswith("run as such: ValueError: no such operator in the model")
 
 
 def test_another_converter_is_another_reference(monkeypatch: pytest.MonkeyPatch) -> None:

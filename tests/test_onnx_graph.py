@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,9 @@ CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("Tile", [ROWS, ints(2, 1)], {}),
     ("Cast", [X], {"to": 7}),
     ("Shape", [X], {}),
+    ("Shape", [X], {"start": 1, "end": -1}),
+    ("Gather", [ints(4, 5, 6), np.array(1)], {}),
+    ("Resize", [X, None, None, ints(2, 4, 9, 16)], {"mode": "cubic"}),
     ("DepthToSpace", [X], {"blocksize": 2}),
     ("DepthToSpace", [X], {"blocksize": 2, "mode": "CRD"}),
     ("SpaceToDepth", [X], {"blocksize": 2}),
@@ -167,10 +172,14 @@ def test_several_nodes_outputs_and_constants(tmp_path: Path) -> None:
         make("Log", ["more"], ["log"]),
         make("Sqrt", ["more"], ["root"]),
         make("Dropout", ["root"], ["same"]),
+        make("Constant", [], ["four"], value_floats=[0.5, 1.5, 2.5, 3.5]),
+        make("Mul", ["same", "four"], ["scaled"], name="by_four"),
+        make("Concat", ["scaled", "left"], ["six"], axis=1),
+        make("Split", ["six"], ["q", "k", "v"], axis=1),
         make("ReduceMin", ["same"], ["least"], axes=[1], keepdims=0),
     ]
     x = np.abs(floats(3, 4))
-    names = ("left", "right", "log", "least")
+    names = ("left", "right", "log", "least", "scaled", "q", "k", "v")
     graph = onnx.helper.make_graph(
         nodes, "g", [onnx.helper.make_tensor_value_info("x", 1, (3, 4))],
         [onnx.helper.make_empty_tensor_value_info(name) for name in names],
@@ -184,6 +193,8 @@ def test_several_nodes_outputs_and_constants(tmp_path: Path) -> None:
     for name, found, own in zip(names, module(torch.from_numpy(x)), expected, strict=True):
         assert np.allclose(found.numpy(), own), name
     assert {"a_scale", "a_scale_1", "halves"} <= {name for name, _ in module.named_children()}
+    with pytest.raises(ValueError, match=r"takes x of shape \(3, 4\), given \(2, 4\); one of a fixed batch"):
+        module(torch.zeros(2, 4))
     with pytest.raises(ValueError, match="takes 1 inputs: x"):
         module(torch.zeros(1), torch.zeros(1))
 
@@ -200,8 +211,42 @@ def test_what_is_no_model_or_not_known_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"text\.onnx: not a valid ONNX model"):
         onnx_graph.load(tmp_path / "text.onnx")
     path = write(tmp_path / "det.onnx", "Det", [floats(3, 3)], 17)
-    with pytest.raises(RunError, match=r"det\.onnx: operators that are not supported: Det; known: Abs, Add"):
+    with pytest.raises(RunError, match=r"det\.onnx: what is not supported: the operator Det$"):
         onnx_graph.load(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "opset", "attributes", "words"),
+    [
+        ("AveragePool", [X], 19, {"kernel_shape": [2, 2], "dilations": [2, 2]}, "AveragePool with dilations"),
+        ("Resize", [X, None, None, ints(2, 4, 9, 4)], 18, {"mode": "linear", "antialias": 1}, "Resize with antialias"),
+        ("Resize", [X, None, None, ints(2, 4, 9, 16)], 17, {"mode": "cubic", "cubic_coeff_a": -0.5},
+         "Resize with cubic_coeff_a"),
+        ("Resize", [X, None, None, ints(9, 16)], 18, {"mode": "linear", "axes": [2, 3]}, "Resize with axes"),
+        ("Cast", [X], 17, {"to": 13}, "Cast to type 13"),
+    ],
+)  # fmt: skip
+def test_an_attribute_that_nothing_reads_is_refused(
+    kind: str, inputs: list[Any], opset: int, attributes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "node.onnx", kind, inputs, opset, **attributes)
+    with pytest.raises(RunError, match=f"what is not supported: {words}$"):
+        onnx_graph.load(path)
+
+
+def test_attributes_without_effect_are_taken(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", "AveragePool", [X], 19, kernel_shape=[2, 2], dilations=[1, 1])
+    assert onnx_graph.load(path)(torch.from_numpy(X)).shape == (2, 4, 5, 7)
+
+
+def test_casts_to_half_precision_round_as_deployed_and_not_while_comparing(tmp_path: Path) -> None:
+    module = onnx_graph.load(write(tmp_path / "a.onnx", "Cast", [X], 17, to=10))
+    assert module(torch.from_numpy(X)).dtype == torch.float16
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert module(torch.from_numpy(X).double()).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 # -- whole runs --------------------------------------------------------------------------------------------------------
@@ -242,6 +287,18 @@ def export(source, target, pads):
 export("net.h5", "right.onnx", [0, 0, 1, 1])
 export("net.h5", "wrong.onnx", [1, 1, 1, 1])
 """
+
+
+def test_the_worked_example_as_torch_exports_it_is_right(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch; from model import resnet8\n"
+        "torch.onnx.export(resnet8.build(), torch.zeros(2, 3, 32, 32), sys.argv[1], dynamo=False, input_names=['x'],\n"
+        "                  dynamic_axes={'x': {0: 'n'}})"
+    )
+    own = helpers.environment(tmp_path)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "net.onnx")], env=own, check=True, timeout=120)
+    compared = helpers.compare(helpers.ROOT / "model" / "resnet8.h5", str(tmp_path / "net.onnx"), tmp_path)
+    assert compared.report["verdict"] == "pass", helpers.story(compared.report)
 
 
 def test_a_file_is_judged_layer_by_layer(tmp_path: Path) -> None:

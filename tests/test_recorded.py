@@ -74,6 +74,33 @@ def test_it_says_what_a_run_with_keras_says(made: Path, tmp_path: Path, port: st
         assert report["repaired"]["after"] < 1e-12
 
 
+def test_nothing_else_is_written_over(made: Path, tmp_path: Path) -> None:
+    for name in ("net.h5", "port.py"):
+        (tmp_path / name).write_bytes((made / name).read_bytes())
+    before = (tmp_path / "net.h5").read_bytes()
+    done = helpers.program(tmp_path, "net.h5", "--record", "net.h5")
+    assert done.returncode == 2
+    assert "net.h5 is there, and is no recorded reference: it is not written over" in done.stderr
+    done = helpers.program(tmp_path, "net.h5", "--torch", "port:build", "--reference", "net.h5")
+    assert done.returncode == 2
+    assert "not a recorded reference" in done.stderr
+    assert "--record" not in done.stderr
+    code = (tmp_path / "port.py").read_text()
+    done = helpers.program(
+        tmp_path,
+        "net.h5",
+        "--torch",
+        "port:build",
+        "--reference",
+        made / "kept" / "ref.h5",
+        "--write-manifest",
+        "port.py",
+    )
+    assert done.returncode == 2
+    assert "port.py is there, and is no manifest: it is not written over" in done.stderr
+    assert ((tmp_path / "net.h5").read_bytes(), (tmp_path / "port.py").read_text()) == (before, code)
+
+
 RESNET_PORTS = """
 from model.resnet8 import build as right
 
@@ -254,7 +281,7 @@ def test_what_cannot_be_is_one_line(made: Path, more: tuple[str, ...], words: st
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert words in line
-    if "--reference" in more and "--record" not in more:
+    if "--reference" in more and not {"--record", "net.h5"} & {*more}:  # no hint that writes over the model
         assert f"python -m pytest_kerasdiff {made / 'net.h5'} --record=" in line
     assert not helpers.left_behind(made / "tmp")
 

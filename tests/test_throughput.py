@@ -219,18 +219,20 @@ def test_what_was_measured_is_held_against_the_limits(entry: Entry, limits: Entr
 def test_a_baseline_is_read_from_a_report(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"throughput": {"measured": [measured(0.5)]}}))
-    (found,) = throughput.read_baseline(report)
+    (found,) = throughput.read_baseline(report, [1])
     assert (found["batch"], found["ratio"]["median"]) == (1, 0.5)
     assert not list(throughput.broken_limits(measured(0.45), {**NO_LIMITS, "baseline": [found]}))
+    with pytest.raises(RunError, match="the baseline has no measurement at batch 8"):
+        throughput.read_baseline(report, [1, 8])
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"throughput": null}', '{"throughput": {"measured": [3]}}'])
 def test_a_baseline_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "report.json").write_text(content)
     with pytest.raises(RunError, match=r"report\.json: not a report\.json with throughput in it"):
-        throughput.read_baseline(tmp_path / "report.json")
+        throughput.read_baseline(tmp_path / "report.json", [1])
     with pytest.raises(RunError, match="no such file"):
-        throughput.read_baseline(tmp_path / "nothing.json")
+        throughput.read_baseline(tmp_path / "nothing.json", [1])
 
 
 def test_the_check_is_made_where_it_is_asked_for() -> None:
@@ -309,7 +311,7 @@ def test_benchmarks_are_shown_and_a_limit_fails(folder: Path, tmp_path: Path) ->
 
 
 def test_beside_workers_a_limit_is_an_error_and_nothing_is_timed(folder: Path) -> None:
-    own = (*RUN, "--kerasdiff-throughput=1", "--kerasdiff-reference=ref.h5", "-n", "2")
+    own = (*RUN, "--kerasdiff-throughput=1", "-n", "2")
     for limit in ("--kerasdiff-min-speed=0.1", "--kerasdiff-baseline=out/report.json"):
         done = helpers.run_pytest(folder, *own, limit)
         assert done.returncode == 4
@@ -345,24 +347,23 @@ def test_without_keras_the_yardstick_tells_a_port_that_became_slow(folder: Path)
 
 def test_it_is_turned_off_like_other_checks(folder: Path) -> None:
     done = helpers.run_pytest(
-        folder, *RUN, "--kerasdiff-throughput=1", "--kerasdiff-reference=ref.h5", "--kerasdiff-min-speed=1e6",
+        folder, *RUN, "--kerasdiff-throughput=1", "--kerasdiff-min-speed=1e6",
         "--kerasdiff-off=model::throughput: a busy machine", "-m", "benchmark", "-rs",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "turned off: a busy machine" in done.stdout
 
 
-def test_without_pytest_benchmark_the_limits_hold(folder: Path) -> None:
+def test_without_pytest_benchmark_the_limits_hold(folder: Path, tmp_path: Path) -> None:
+    fast = [{**throughput.entry("cpu", 1, {"torch": [1e-9], "yardstick": [1.0]}, {})}]
+    (tmp_path / "fast.json").write_text(json.dumps({"throughput": {"measured": fast}}))
     done = helpers.run_pytest(
-        folder, *RUN, "--kerasdiff-throughput=1", "--kerasdiff-reference=ref.h5", "--kerasdiff-min-speed=0.1", "-rs",
-        "-p", "no:benchmark", "-m", "benchmark", "--strict-markers", "-W", "error",
+        folder, *RUN, "--kerasdiff-throughput=1", "--kerasdiff-reference=ref.h5", "-rs", "-p", "no:benchmark",
+        f"--kerasdiff-baseline={tmp_path / 'fast.json'}", "-m", "benchmark", "--strict-markers", "-W", "error",
     )  # fmt: skip
     assert done.returncode == 1
     assert "1 failed, 2 skipped" in done.stdout
-    assert (
-        "no speed of Keras to hold against the smallest ratio (with a recorded reference Keras is not run)"
-        in done.stdout
-    )
+    assert "as fast as the yardstick, in the baseline 1e+09 times" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -371,6 +372,10 @@ def test_without_pytest_benchmark_the_limits_hold(folder: Path) -> None:
         (("--throughput=1,x",), "--throughput: got '1,x', expected batch sizes by commas, such as 1,32"),
         (("--throughput=0",), "--throughput: got '0', expected batch sizes by commas, such as 1,32"),
         (("--min-speed=1",), "--min-speed speaks of speed: it goes with --throughput=SIZES"),
+        (
+            ("--throughput=1", "--min-speed=1", "--reference=ref.h5"),
+            "--min-speed: with a recorded reference Keras is not run",
+        ),
         (("--throughput=1", "--max-slowdown=0.1"), "--max-slowdown speaks of a baseline: it goes with --baseline=PATH"),
         (("--throughput=1", "--min-speed=-1"), "--min-speed: got '-1', expected a number greater than 0"),
     ],

@@ -9,7 +9,6 @@ from typing import Any
 from pytest_kerasdiff import predictions, specs
 from pytest_kerasdiff.accuracy import dataset, feeding, shown, statistics
 from pytest_kerasdiff.accuracy.measure import Counter
-from pytest_kerasdiff.checks.decisions import limit_of
 from pytest_kerasdiff.checks.gather import as_keras
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.feeding import Layout
@@ -17,6 +16,7 @@ from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.trace import Array
+from pytest_kerasdiff.verdict import limit_of
 
 
 def compare(
@@ -26,7 +26,6 @@ def compare(
     layouts: Sequence[Layout],
     settings: Settings,
     stated: Manifest,
-    noise: float,
     step: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Count what both models give for every sample.
@@ -38,7 +37,6 @@ def compare(
         layouts: How the port takes each.
         settings: The data, the metric and the limits.
         stated: The manifest.
-        noise: How far Keras's output in float32 is from its output in float64, as a share of its scale.
         step: Is told how far it is.
 
     Returns:
@@ -54,7 +52,7 @@ def compare(
     digest, sides = dataset.Digest(), []
     with predictions.opened(made) as keras:
         assert keras is not None
-        near = limit_of(keras.scale, noise * keras.scale, settings.tol)
+        near = limit_of(keras.scale, keras.noise, settings.tol)
         counter = Counter(near, keras.least >= 0 and keras.greatest <= 1, metric, settings.metric or "")
         for batch in data.batches():
             digest.add(batch)

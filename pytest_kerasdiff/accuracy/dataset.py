@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from pytest_kerasdiff import fingerprint, specs
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, in_short
 from pytest_kerasdiff.trace import Array
 
 OPTION = "--kerasdiff-data"
@@ -109,14 +109,17 @@ def _of_npz(path: Path, inputs: Sequence[str], model_shapes: Sequence[Sequence[i
         with zipfile.ZipFile(path) as archive:
             found = {name.removesuffix(".npy") for name in archive.namelist()}
             names = ["x"] if len(inputs) == 1 and "x" in found else list(inputs)
+            has_labels = "y" in found and "y" not in names
             missing = [name for name in names if name not in found]
             if missing:
                 wanted = "x" if len(inputs) == 1 else ", ".join(inputs)
                 raise RunError(f"{path}: holds {', '.join(sorted(found))}; expected {wanted}, and y for the labels")
-            columns = [*names, *(["y"] if "y" in found else [])]
+            columns = [*names, *(["y"] if has_labels else [])]
             shapes = {name: _header(archive, name)[0] for name in columns}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        raise RunError(f"{path}: not a .npz file without pickles: {error}") from None
+    except RunError as error:
+        raise RunError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except Exception as error:  # of a damaged file numpy, zipfile and zlib raise whatever they meet
+        raise RunError(f"{path}: not a .npz file: {in_short(error)}") from None
     lengths = {name: shape[0] if shape else 0 for name, shape in shapes.items()}
     if len(set(lengths.values())) > 1 or not min(lengths.values()):
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -129,9 +132,9 @@ def _of_npz(path: Path, inputs: Sequence[str], model_shapes: Sequence[Sequence[i
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 readers = [stack.enter_context(contextlib.closing(_blocks(archive, n, rows))) for n in columns]
                 for arrays in zip(*readers, strict=True):
-                    yield Batch(arrays[: len(names)], arrays[-1] if "y" in columns else None)
-        except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-            raise RunError(f"{path}: cannot be read to its end: {error}") from None
+                    yield Batch(arrays[: len(names)], arrays[-1] if has_labels else None)
+        except Exception as error:
+            raise RunError(f"{path}: cannot be read to its end: {in_short(error)}") from None
 
     return Dataset(str(path), lengths[names[0]], (), batches)
 
@@ -150,7 +153,9 @@ def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
     if dtype.hasobject or dtype.kind not in "biuf":
-        raise ValueError(f"{name} is of dtype {dtype}, expected numbers")
+        raise RunError(f"{name} is of dtype {dtype}; expected numbers, without pickles")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{name} has shape {shape}")
     return shape, fortran, dtype
 
 
@@ -209,10 +214,14 @@ def _sample(file: Path, is_grey: bool) -> Array:
     try:
         if file.suffix.lower() == ".npy":
             loaded: Array = np.load(file, allow_pickle=False)
+            if loaded.dtype.kind not in "biuf":
+                raise ValueError(f"of dtype {loaded.dtype}, expected numbers")
             return loaded
         from PIL import Image
 
         with Image.open(file) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"pixels of more than 8 bits (mode {image.mode}); save them as .npy")
             pixels = np.asarray(image.convert("L" if is_grey else "RGB"))
         return pixels[..., None] if is_grey else pixels
     except ImportError:
@@ -244,6 +253,10 @@ def _of_code(spec: str, inputs: Sequence[str]) -> Dataset:
 
 def _batch(item: Any, spec: str, inputs: Sequence[str]) -> Batch:
     """One batch as the user's code gives it: x, or (x, y); x is an array, or a dict of them by the inputs' names."""
+    if isinstance(item, tuple) and len(item) > 2:
+        raise RunError(
+            f"{OPTION}: {spec} gives {len(item)} elements, expected x or (x, y); leave weights of samples out"
+        )
     x, y = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
     named = x if isinstance(x, dict) else {inputs[0]: x}
     missing = [name for name in inputs if name not in named]

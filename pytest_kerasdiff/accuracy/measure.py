@@ -64,7 +64,7 @@ class Counter:
         self._samples = self._decisions = self._flips = self._ties = 0
         self.flipped: list[dict[str, Any]] = []
         """The first decisions that differ, as the report has them."""
-        self._kind = ""
+        self._are_numbers = False
         self._scores, self._top = _Scores(), _Scores()
         self._max_abs = 0.0
         self._errors = {"keras": np.zeros(2), "torch": np.zeros(2)}
@@ -95,18 +95,18 @@ class Counter:
         with np.errstate(invalid="ignore"):
             apart = np.where(same, 0.0, np.abs(torch - keras))
         self._max_abs = max(self._max_abs, float(np.where(np.isnan(apart), np.inf, apart).max(initial=0)))
-        classes = _classes(keras, labels) if self._metric is None else None
-        undecided = labels is None or self._metric is not None
-        kind = "classes" if classes is not None or (undecided and _has_classes(keras)) else "numbers"
-        if self._kind not in ("", kind):
-            raise RunError(f"--kerasdiff-data: labels are {self._kind} in one batch and {kind} in another")
-        self._kind = kind
-        if kind == "classes":
-            self._decide(keras, torch, classes)
-        elif labels is not None and self._metric is None:
-            self._err(keras, torch, labels)
+        classes, decides = None, _has_classes(keras)
         if self._metric is not None:
             self._scores.add(self._measured(keras, labels), self._measured(torch, labels))
+        elif labels is not None:
+            labels = _arranged(keras, labels)
+            classes = _classes(keras, labels)
+            self._are_numbers |= classes is None
+            decides = not self._are_numbers
+            if labels.shape == keras.shape:  # numbers may look like classes in one batch, and not in the next
+                self._err(keras, torch, labels)
+        if decides:
+            self._decide(keras, torch, classes)
         self._samples += len(keras)
         return classes
 
@@ -120,7 +120,7 @@ class Counter:
             if keras.shape[-1] > _TOP:
                 self._top.add(_among_best(keras, classes), _among_best(torch, classes))
         for row in np.flatnonzero(ours != theirs):
-            known = min(ours[row], theirs[row]) >= 0
+            known = bool(min(ours[row], theirs[row]) >= 0)
             margins = (
                 (float(keras[row, theirs[row]] - keras[row, ours[row]]),
                  float(torch[row, ours[row]] - torch[row, theirs[row]])) if known else (None, None)
@@ -145,12 +145,7 @@ class Counter:
 
     def _err(self, keras: Floats, torch: Floats, labels: Array) -> None:
         """Errors of numbers that are to be predicted."""
-        if labels.size != keras.size:
-            raise RunError(
-                f"--kerasdiff-data: labels of shape {labels.shape} are neither classes nor numbers of the outputs' "
-                f"shape {keras.shape}; name what scores them with --kerasdiff-metric=module:callable"
-            )
-        expected = np.asarray(labels, np.float64).reshape(keras.shape)
+        expected = np.asarray(labels, np.float64)
         self._elements += keras.size
         for side, outputs in (("keras", keras), ("torch", torch)):
             error = outputs - expected
@@ -183,7 +178,7 @@ class Counter:
             raise RunError("--kerasdiff-data: the data holds no samples: nothing was compared")
         scores = self._scores
         is_share = self._metric is None
-        name = self._metric_name or ("top-1" if scores.of else "rmse" if self._elements else None)
+        name = self._metric_name or ("top-1" if scores.of else None)
         found: dict[str, Any] = {
             "samples": self._samples,
             "metric": name,
@@ -198,8 +193,8 @@ class Counter:
             "mcnemar": None,
             "outputs": {"max_abs": self._max_abs, "near": self._near},
         }
-        if self._elements:
-            found |= self._of_numbers()
+        if self._are_numbers:
+            found |= {"metric": "rmse", "decisions": 0, "flips": 0, "ties": 0, "flipped": [], **self._of_numbers()}
         elif scores.of:
             n = scores.of
             for side in ("keras", "torch"):
@@ -247,28 +242,43 @@ def _finite(found: Any) -> Any:
     return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
-def _classes(outputs: Array, labels: Array | None) -> npt.NDArray[np.int64] | None:
+def _arranged(outputs: Array, labels: Array) -> Array:
+    """Labels in the shape of the outputs, or in that of the decisions: the outputs without the axis of the classes.
+
+    Raises:
+        RunError: They have neither, an axis of one at the end aside.
+    """
+    decisions = outputs.shape[:-1] if _has_classes(outputs) else outputs.shape
+    for shape in (outputs.shape, decisions):
+        if labels.shape in (shape, (*shape, 1)) or (*labels.shape, 1) == shape:
+            return labels.reshape(shape)
+    raise RunError(
+        f"--kerasdiff-data: labels of shape {labels.shape} for a batch of outputs {outputs.shape}: expected classes "
+        f"{decisions} or numbers {outputs.shape}; name what else scores them with --kerasdiff-metric=module:callable"
+    )
+
+
+def _classes(outputs: Array, labels: Array) -> npt.NDArray[np.int64] | None:
     """The right class of each decision, where labels are classes.
 
     Raises:
-        RunError: They name classes that the model does not have.
+        RunError: They name classes that the model does not have, or can be nothing else and are no whole numbers.
     """
-    if labels is None:
-        return None
     several = outputs.shape[-1] if _has_classes(outputs) else 1
     if several > 1 and labels.shape == outputs.shape:
         is_one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(-1) == 1).all()
         return labels.argmax(-1).reshape(-1).astype(np.int64) if is_one_hot else None
-    decisions = outputs.size // several
-    if labels.size != decisions or not np.array_equal(labels, np.rint(labels)):
-        return None
-    is_binary = several == 1
-    if is_binary and not np.isin(labels, (0, 1)).all():
-        return None
-    if not is_binary and (labels.min(initial=0) < 0 or labels.max(initial=0) >= several):
+    if several == 1:
+        return labels.reshape(-1).astype(np.int64) if np.isin(labels, (0, 1)).all() else None
+    if not np.array_equal(labels, np.rint(labels)):
+        raise RunError(
+            f"--kerasdiff-data: labels of shape {labels.shape} for {several} classes are no whole numbers; name what "
+            "scores them with --kerasdiff-metric=module:callable"
+        )
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= several:
         raise RunError(
             f"--kerasdiff-data: labels {int(labels.min())} … {int(labels.max())}, but the model has {several} classes, "
-            f"0 … {several - 1}"
+            f"0 … {several - 1}; name what scores them with --kerasdiff-metric=module:callable"
         )
     return labels.reshape(-1).astype(np.int64)
 

@@ -60,7 +60,8 @@ def of_paired_shares(keras_only: int, torch_only: int, of: int) -> Interval:
     Medicine 24 (2005): Wald's interval with half a pair added to each of the four cells.
     """
     one, other, n = keras_only + 0.5, torch_only + 0.5, of + 2
-    return _around((other - one) / n, math.sqrt((one + other) - (other - one) ** 2 / n) / n)
+    low, high = _around((other - one) / n, math.sqrt((one + other) - (other - one) ** 2 / n) / n)
+    return Interval(max(low, -1.0), min(high, 1.0))
 
 
 def of_mean(mean: float, variance: float, of: int) -> Interval:

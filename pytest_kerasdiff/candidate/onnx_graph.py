@@ -41,13 +41,27 @@ def load(path: Path) -> torch.nn.Module:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{path}: not a valid ONNX model: {type(error).__name__}: {reason[:200]}") from None
-    unknown = sorted(
-        {n.op_type for n in model.graph.node if n.domain not in ("", "ai.onnx") or n.op_type not in _TABLE}
-    )
+    unknown = sorted({words for node in model.graph.node if (words := _unknown(node))})
     if unknown:
-        raise RunError(f"{path}: operators that are not supported: {', '.join(unknown)}; known: {', '.join(_TABLE)}")
+        raise RunError(f"{path}: what is not supported: {', '.join(unknown)}")
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     return Graph(model.graph, opset)
+
+
+def _unknown(node: Any) -> str:
+    """What of a node is not known, in words; an attribute that nothing reads would be ignored in silence."""
+    if node.domain not in ("", "ai.onnx") or node.op_type not in _TABLE:
+        return f"the operator {node.op_type}"
+    known, harmless = _ATTRIBUTES.get(node.op_type, "").split(), _WITHOUT_EFFECT.get(node.op_type, {})
+    for attribute in node.attribute:
+        value = _attribute(attribute)
+        if attribute.name in harmless and harmless[attribute.name](value):
+            continue
+        if attribute.name not in known:
+            return f"{node.op_type} with {attribute.name}"
+        if (node.op_type, attribute.name) == ("Cast", "to") and value not in _DTYPES:
+            return f"Cast to type {value}"
+    return ""
 
 
 class Graph(torch.nn.Module):
@@ -64,25 +78,32 @@ class Graph(torch.nn.Module):
         from onnx import numpy_helper
 
         self._held: dict[str, str] = {}
+        sizes = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
         for constant in graph.initializer:
-            self._hold(constant.name, numpy_helper.to_array(constant))
+            self._hold(constant.name, numpy_helper.to_array(constant), constant.name in sizes)
         self._takes = [i.name for i in graph.input if i.name not in self._held]
+        own = [i.type.tensor_type.shape for i in graph.input if i.name not in self._held]
+        self._shapes = [tuple(axis.dim_value for axis in shape.dim) for shape in own]
         self._gives = [o.name for o in graph.output]
         self._order: list[tuple[str, list[str], list[str]]] = []
         for node in graph.node:
             attributes = {a.name: _attribute(a) for a in node.attribute}
             if node.op_type == "Constant":
-                self._hold(node.output[0], next(np.asarray(value) for value in attributes.values()))
+                (value,) = attributes.values()
+                array = value if isinstance(value, np.ndarray) else np.asarray(value)
+                self._hold(node.output[0], array.astype(np.float32) if array.dtype == np.float64 else array, True)
                 continue
+            context = {"opset": opset, "outputs": len(node.output)}
             name = self._free_name(node.name or f"{node.op_type}_{len(self._order)}")
-            self.add_module(name, Node(_TABLE[node.op_type], {**attributes, "opset": opset}))
+            self.add_module(name, Node(_TABLE[node.op_type], {**attributes, **context}))
             self._order.append((name, list(node.input), list(node.output)))
         self.eval()
 
-    def _hold(self, name: str, array: np.ndarray[Any, Any]) -> None:
+    def _hold(self, name: str, array: np.ndarray[Any, Any], is_number: bool) -> None:
+        """Keep a constant: a parameter, unless it is a number or a size of the graph's own."""
         own = self._held[name] = self._free_name(name)
         tensor = torch.from_numpy(np.array(array))
-        if tensor.is_floating_point() and tensor.ndim:
+        if tensor.is_floating_point() and tensor.ndim and not is_number:
             self.register_parameter(own, torch.nn.Parameter(tensor, requires_grad=False))
         else:
             self.register_buffer(own, tensor)
@@ -99,6 +120,13 @@ class Graph(torch.nn.Module):
         """Compute the nodes in their order."""
         if len(inputs) != len(self._takes):
             raise ValueError(f"the ONNX model takes {len(self._takes)} inputs: {', '.join(self._takes)}")
+        for name, stated, given in zip(self._takes, self._shapes, inputs, strict=True):
+            if len(stated) != given.ndim or any(s and s != g for s, g in zip(stated, given.shape, strict=True)):
+                shape = ", ".join(str(size or "any") for size in stated)
+                raise ValueError(
+                    f"the ONNX model takes {name} of shape ({shape}), given {tuple(given.shape)}; one of a fixed batch "
+                    "is compared with --kerasdiff-batch"
+                )
         values: dict[str, Any] = {"": None, **{name: getattr(self, own) for name, own in self._held.items()}}
         values.update(zip(self._takes, inputs, strict=True))
         for name, takes, gives in self._order:
@@ -350,10 +378,12 @@ def _unsqueeze(i: list[Any], a: Attributes) -> Tensor:
 def _pad(i: list[Any], a: Attributes) -> Tensor:
     pads = _ints(i[1]) if len(i) > 1 and i[1] is not None else _ints(a["pads"])
     value = float(i[2]) if len(i) > 2 and i[2] is not None else a.get("value", 0.0)
-    axes = _axes(i, {}, 3) or list(range(i[0].ndim))
+    axes = [n % i[0].ndim for n in _axes(i, {}, 3) or range(i[0].ndim)]
     begin, end = dict(zip(axes, pads[: len(axes)], strict=True)), dict(zip(axes, pads[len(axes) :], strict=True))
     mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[a.get("mode", "constant")]
     last = range(i[0].ndim) if mode == "constant" else range(2, i[0].ndim)
+    if any(begin.get(axis, 0) or end.get(axis, 0) for axis in {*axes} - {*last}):
+        raise ValueError(f"Pad: {mode} of the first two axes")
     widths = [w for axis in reversed(last) for w in (begin.get(axis, 0), end.get(axis, 0))]
     return F.pad(i[0], widths, mode, value) if mode == "constant" else F.pad(i[0], widths, mode)
 
@@ -382,7 +412,7 @@ def _gather(i: list[Any], a: Attributes) -> Tensor:
     if axis == 0 and i[0].ndim == 2 and i[0].is_floating_point():
         return F.embedding(places, i[0])
     found = i[0].index_select(axis, places.reshape(-1))
-    return found.reshape(*i[0].shape[:axis], *places.shape, *i[0].shape[axis + 1 :])  # type: ignore[no-any-return]
+    return found.reshape((*i[0].shape[:axis], *places.shape, *i[0].shape[axis + 1 :]))  # type: ignore[no-any-return]
 
 
 def _split(i: list[Any], a: Attributes) -> tuple[Tensor, ...]:
@@ -390,12 +420,12 @@ def _split(i: list[Any], a: Attributes) -> tuple[Tensor, ...]:
     sizes = i[1] if len(i) > 1 and i[1] is not None else a.get("split")
     if sizes is not None:
         return torch.split(i[0], _ints(sizes), axis)
-    return torch.chunk(i[0], a["num_outputs"], axis) if "num_outputs" in a else torch.chunk(i[0], 2, axis)
+    return torch.chunk(i[0], a["outputs"], axis)
 
 
 def _reduce(function: Callable[..., Any]) -> Operator:
     def call(i: list[Any], a: Attributes) -> Any:
-        axes, keep = _axes(i, a), bool(a.get("keepdims", 1))
+        axes, keep = _axes(i, a) or None, bool(a.get("keepdims", 1))
         if axes is None and a.get("noop_with_empty_axes"):
             return i[0]
         return function(i[0], dim=tuple(range(i[0].ndim)) if axes is None else tuple(axes), keepdim=keep)
@@ -428,16 +458,16 @@ def _resize(i: list[Any], a: Attributes) -> Tensor:
 
 
 _DTYPES: Mapping[int, torch.dtype | None] = {
-    1: None, 10: None, 11: None, 16: None, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32,
-    7: torch.int64, 9: torch.bool,
+    1: None, 11: None, 10: torch.float16, 16: torch.bfloat16, 2: torch.uint8, 3: torch.int8, 5: torch.int16,
+    6: torch.int32, 7: torch.int64, 9: torch.bool,
 }  # fmt: skip
-"""TensorProto.DataType → dtype; None for floats, whose precision is the comparison's."""
+"""TensorProto.DataType → dtype; None for floats, whose precision is the comparison's. In float64 nothing is rounded."""
 
 
 def _cast(i: list[Any], a: Attributes) -> Tensor:
-    dtype = _DTYPES[a["to"]]
-    if dtype is None:
-        return i[0] if i[0].is_floating_point() else i[0].to(torch.get_default_dtype())  # type: ignore[no-any-return]
+    dtype, compared_in = _DTYPES[a["to"]], torch.get_default_dtype()
+    if dtype is None or (dtype.is_floating_point and compared_in is torch.float64):
+        dtype = compared_in
     return i[0].to(dtype)  # type: ignore[no-any-return]
 
 
@@ -530,7 +560,7 @@ _TABLE: dict[str, Operator] = {
     "Reshape": _reshape,
     "Resize": _resize,
     "Selu": _selu,
-    "Shape": lambda i, a: torch.tensor(i[0].shape),
+    "Shape": lambda i, a: torch.tensor(i[0].shape[a.get("start", 0) : a.get("end")]),
     "Sigmoid": _of_one(torch.sigmoid),
     "Sin": _of_one(torch.sin),
     "Slice": _slice,
@@ -569,3 +599,59 @@ def _depth_to_space(x: Tensor, a: Attributes) -> Tensor:
     return (
         x.reshape(n, block, block, c // block**2, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, -1, h * block, w * block)
     )
+
+
+_WINDOW = "kernel_shape strides pads dilations auto_pad"
+_ATTRIBUTES: Mapping[str, str] = {
+    "AveragePool": "kernel_shape strides pads auto_pad count_include_pad ceil_mode",
+    "BatchNormalization": "epsilon training_mode",
+    "Cast": "to",
+    "Clip": "min max",
+    "Concat": "axis",
+    "Constant": "value value_float value_floats value_int value_ints",
+    "ConstantOfShape": "value",
+    "Conv": f"{_WINDOW} group",
+    "ConvTranspose": f"{_WINDOW} group output_padding output_shape",
+    "DepthToSpace": "blocksize mode",
+    "Einsum": "equation",
+    "Elu": "alpha",
+    "Flatten": "axis",
+    "Gather": "axis",
+    "Gelu": "approximate",
+    "Gemm": "alpha beta transA transB",
+    "HardSigmoid": "alpha beta",
+    "InstanceNormalization": "epsilon",
+    "LayerNormalization": "axis epsilon",
+    "LeakyRelu": "alpha",
+    "LogSoftmax": "axis",
+    "MaxPool": f"{_WINDOW} ceil_mode",
+    "Pad": "mode pads value",
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), "axes keepdims noop_with_empty_axes"),
+    "Reshape": "allowzero",
+    "Resize": "mode coordinate_transformation_mode nearest_mode",
+    "Selu": "alpha gamma",
+    "Shape": "start end",
+    "Slice": "starts ends axes",
+    "Softmax": "axis",
+    "SpaceToDepth": "blocksize",
+    "Split": "axis split num_outputs",
+    "Squeeze": "axes",
+    "Transpose": "perm",
+    "Unsqueeze": "axes",
+}
+"""Attributes that the functions above read; with any other one a node is refused."""
+_WITHOUT_EFFECT: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
+    "AveragePool": {"dilations": lambda value: set(value) <= {1}},
+    "BatchNormalization": {"momentum": lambda value: True, "spatial": lambda value: value == 1},
+    "Cast": {"saturate": lambda value: True},
+    "Dropout": {"ratio": lambda value: True, "seed": lambda value: True},
+    "LayerNormalization": {"stash_type": lambda value: value == 1},
+    "MaxPool": {"storage_order": lambda value: True},
+    "Resize": {
+        "antialias": lambda value: value == 0,
+        "exclude_outside": lambda value: value == 0,
+        "cubic_coeff_a": lambda value: abs(value + 0.75) < 1e-6,
+        "extrapolation_value": lambda value: True,
+    },
+}
+"""Attributes that say nothing, or what is computed anyway: of outputs or modes that are not used, and defaults."""

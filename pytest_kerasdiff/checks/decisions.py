@@ -6,10 +6,7 @@ import numpy as np
 
 from pytest_kerasdiff.checks.subject import Outcome, Whole
 from pytest_kerasdiff.trace import Array
-from pytest_kerasdiff.verdict import compare, scale_of
-
-_TIMES_NOISE = 16
-"""How far two correct float32 computations may be apart, in units of the distance of Keras's from Keras in float64."""
+from pytest_kerasdiff.verdict import compare, limit_of, noise_of, scale_of
 
 
 def check(whole: Whole) -> Outcome:
@@ -39,23 +36,6 @@ def check(whole: Whole) -> Outcome:
     if not words:
         return Outcome("decisions", "nothing was compared in float32")
     return Outcome("", "; ".join(words))
-
-
-def noise_of(keras: Array, exact: Array) -> float:
-    """How far Keras in float32 is from Keras in float64; 0 where that is no number."""
-    noise = compare(keras, exact, 1.0, "float32")
-    return 0.0 if noise.reason else noise.max_abs
-
-
-def limit_of(scale: float, noise: float, tol: float) -> float:
-    """How far two correct float32 computations of an output may be apart: ``max(tol · max(1, scale), 16 · noise)``.
-
-    Args:
-        scale: Largest magnitude of Keras's output.
-        noise: See ``noise_of``.
-        tol: The tolerance asked for.
-    """
-    return max(tol * max(1.0, scale), _TIMES_NOISE * noise)
 
 
 def _rows(array: Array) -> int:

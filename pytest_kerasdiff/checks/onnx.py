@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pytest_kerasdiff.checks.decisions import limit_of, noise_of
 from pytest_kerasdiff.checks.subject import Outcome, Whole
 from pytest_kerasdiff.trace import Array
-from pytest_kerasdiff.verdict import compare, scale_of
+from pytest_kerasdiff.verdict import compare, limit_of, noise_of, scale_of
 
 
 def check(whole: Whole) -> Outcome:
-    """Say who is alone where not all three agree; what tf2onnx alone makes of the model is a warning."""
+    """Say who is alone where not all three agree.
+
+    A model that tf2onnx cannot convert, or converts into another one, is a warning: neither says anything of the port.
+    """
     if whole.opinion_error:
-        return Outcome("onnx", f"no second opinion: {whole.opinion_error}")
+        return Outcome("onnx", f"no second opinion: {whole.opinion_error}", warns=True)
     if not whole.deployed or not whole.opinion:
         return Outcome("onnx", "no second opinion: nothing was compared")
     words = []

@@ -17,6 +17,10 @@ def work(job: child.Job) -> None:
     """Take the reference trace from the cache, or make it; and record it where that is asked for."""
     settings = job.settings
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
+    if settings.record is not None:
+        from pytest_kerasdiff import recorded
+
+        recorded.refuse_other(settings.record)
     kept = cache.entry(job.cache, settings, stated)
     if kept is None:
         _make(job, stated, job.folder / "made.h5")
@@ -31,8 +35,6 @@ def work(job: child.Job) -> None:
     if settings.data is not None:
         _predictions(job, stated)
     if settings.record is not None:
-        from pytest_kerasdiff import recorded
-
         Phases(job.folder, "reference").begin("record", "Keras: recording what it computed")
         recorded.write(job.folder / child.REFERENCE_TRACE, settings.record, settings, stated)
     if (line := turns.Line.of_process()) is not None:

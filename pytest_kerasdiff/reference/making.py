@@ -132,10 +132,7 @@ def _trace(
     opinion_error = ""
     if settings.onnx:
         phases.begin("onnx", "Keras: converting to ONNX")
-        try:
-            opinion = _opinion(file, settings, names, arrays)
-        except RunError as error:
-            opinion_error = str(error)
+        opinion, opinion_error = _opinion(file, settings, names, arrays)
     phases.end()
     tracefile.write_further(
         further,
@@ -195,12 +192,17 @@ def _deployed(
         raise RunError(f"{file.path}: Keras cannot run the model in float32: {in_short(error)}") from None
 
 
-def _opinion(file: ModelFile, settings: Settings, names: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
-    """The model's outputs as ONNX in float32."""
+def _opinion(
+    file: ModelFile, settings: Settings, names: Sequence[str], arrays: Sequence[Array]
+) -> tuple[list[Array], str]:
+    """The model's outputs as ONNX in float32; or why there are none."""
     from pytest_kerasdiff.reference import opinion
 
     _, model = loader.load(file, dataclasses.replace(settings, precision="float32"))
-    return opinion.ask(model, names, arrays)
+    try:
+        return opinion.ask(model, names, arrays), ""
+    except opinion.NoOpinionError as error:
+        return [], str(error)
 
 
 def _preprocessed(

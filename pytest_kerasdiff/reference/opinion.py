@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ from pytest_kerasdiff.trace import Array
 _OPSET = 17
 
 
+class NoOpinionError(Exception):
+    """The model cannot be converted, or not be run as ONNX."""
+
+
 def ask(model: Any, names: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
     """The model's outputs as onnxruntime gives them.
 
@@ -30,7 +35,8 @@ def ask(model: Any, names: Sequence[str], arrays: Sequence[Array]) -> list[Array
         arrays: Probe inputs in the same order.
 
     Raises:
-        RunError: tf2onnx or onnxruntime is not installed, or cannot take the model.
+        RunError: tf2onnx or onnxruntime is not installed.
+        NoOpinionError: They cannot take the model.
     """
     try:
         import onnxruntime
@@ -46,7 +52,7 @@ def ask(model: Any, names: Sequence[str], arrays: Sequence[Array]) -> list[Array
     def call(*tensors: Any) -> list[Any]:
         return list(tensorflow.nest.flatten(model(structured(model, names, tensors), training=False)))
 
-    graph = tensorflow.function(call, input_signature=specs)
+    graph = tensorflow.function(call, input_signature=specs, autograph=False)  # Keras needs none; it leaves files
     try:
         with tempfile.TemporaryDirectory() as folder, _silent():
             path = Path(folder, "model.onnx")  # a file, because one message of protobuf holds 2 GiB at most
@@ -58,7 +64,8 @@ def ask(model: Any, names: Sequence[str], arrays: Sequence[Array]) -> list[Array
             wanted = {i.name: by_name[i.name.split(":")[0]] for i in session.get_inputs()}
             return [np.asarray(output) for output in session.run(None, wanted)]
     except Exception as error:
-        raise RunError(f"the model cannot be converted to ONNX or run as such: {in_short(error)}") from None
+        reason = re.sub(r"\S*model\.onnx", "the model", in_short(error))
+        raise NoOpinionError(f"the model cannot be converted to ONNX or run as such: {reason}") from None
 
 
 @contextlib.contextmanager

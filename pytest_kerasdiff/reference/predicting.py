@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,15 @@ from pytest_kerasdiff import child, modelfile, predictions
 from pytest_kerasdiff.accuracy import dataset, feeding
 from pytest_kerasdiff.errors import RunError, in_short
 from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.modelfile import InputSpec, ModelFile
+from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.phases import Phases
 from pytest_kerasdiff.reference import loader, making
+from pytest_kerasdiff.trace import Array
+from pytest_kerasdiff.verdict import noise_of
+
+_EXACT = 32
+"""Samples that are run in float64 too, to see how much rounding does."""
 
 
 def predict(job: child.Job, stated: Manifest, target: Path) -> None:
@@ -34,14 +42,18 @@ def predict(job: child.Job, stated: Manifest, target: Path) -> None:
 
     inputs = making.inputs_of(file, settings, model)
     data = dataset.open_dataset(settings.data, [i.name for i in inputs], [i.shape for i in inputs])
-    running, digest, writer = recorder.Recorder(model, keras, tensorflow), dataset.Digest(), predictions.Writer(target)
+    names = [i.name for i in inputs]
+    exact = _in_float64(job.settings, file, data, inputs, stated)
+    loader.set_precision(keras, "float32")
+    noise, running = 0.0, recorder.Recorder(model, keras, tensorflow)
+    digest, writer = dataset.Digest(), predictions.Writer(target)
     phases.begin("predict", "Keras: sample")
     try:
         for batch in data.batches():
             digest.add(batch)
             given = feeding.for_keras(batch, inputs, stated)
             try:
-                output = running.outputs([i.name for i in inputs], given)[0]
+                output = running.outputs(names, given)[0]
             except Exception as error:
                 raise RunError(f"{dataset.OPTION}: Keras raised on a batch: {in_short(error)}") from None
             output = output[: len(batch)] if output.ndim else output
@@ -49,12 +61,15 @@ def predict(job: child.Job, stated: Manifest, target: Path) -> None:
                 raise RunError(
                     f"{dataset.OPTION}: Keras gives an output of shape {output.shape} for {len(batch)} samples"
                 )
+            if digest.samples == len(batch) and exact is not None:
+                noise = noise_of(output[: len(exact)], exact)
             writer.add(output if output.dtype.kind in "biu" else output.astype(np.float32))
             phases.step(digest.samples, data.samples or digest.samples)
         if not digest.samples:
             raise RunError(f"{dataset.OPTION}: {settings.data} holds no samples: nothing was compared")
         writer.close(
             str(digest),
+            noise,
             {
                 keras.__name__: keras.__version__,
                 "tensorflow": tensorflow.__version__,
@@ -64,3 +79,24 @@ def predict(job: child.Job, stated: Manifest, target: Path) -> None:
     except BaseException:
         writer.discard()
         raise
+
+
+def _in_float64(
+    settings: Settings, file: ModelFile, data: dataset.Dataset, inputs: Sequence[InputSpec], stated: Manifest
+) -> Array | None:
+    """The first output for the first samples in float64; None where Keras cannot run the model so."""
+    from pytest_kerasdiff.reference import recorder
+
+    batch = next(data.batches(), None)
+    if batch is None:
+        return None
+    size = len(batch) if inputs[0].shape[0] is not None else min(len(batch), _EXACT)
+    first = dataset.Batch(tuple(samples[:size] for samples in batch.samples), None)
+    given = feeding.for_keras(first, inputs, stated)
+    try:
+        import tensorflow
+
+        keras, model = loader.load(file, dataclasses.replace(settings, precision="float64"))
+        return recorder.Recorder(model, keras, tensorflow).outputs([i.name for i in inputs], given)[0][:size]
+    except Exception:  # some operations have no kernel in float64; what else is wrong, float32 will say
+        return None

@@ -49,7 +49,9 @@ def _model(settings: Any, stated: Manifest) -> tuple[Any, list[Array]]:
     names = [s.name for s in inputs]
     arrays = probes.given(settings, inputs, stated.rules(names))
     floats = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
-    graph = tensorflow.function(lambda *tensors: model(structured(model, names, tensors), training=False))
+    graph = tensorflow.function(
+        lambda *tensors: model(structured(model, names, tensors), training=False), autograph=False
+    )
     return graph, floats
 
 
