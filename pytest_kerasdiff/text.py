@@ -73,7 +73,7 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
     worst = _worst(report["layers"])
     parts = [f"{counts['passed']} of {counts['layers']} layers pass"]
     if counts["faults"]:
-        parts.append(f"{_count(counts['faults'], 'layer')} at fault")
+        parts.append(f"{count(counts['faults'], 'layer')} at fault")
     if counts["inherited"]:
         parts.append(f"{counts['inherited']} {'inherits' if counts['inherited'] == 1 else 'inherit'}")
     if counts["unpaired"]:
@@ -172,7 +172,7 @@ def _left_out(layers: Sequence[Layer]) -> Iterator[str]:
     if found:
         several = "; ".join(f"{name}: {words}" for name, words in found[:3])
         number = sum(bool(layer["not_exercised"]) for layer in layers)
-        yield f"  not exercised by these inputs: {_count(number, 'layer')} ({several}{' …' * (len(found) > 3)})"
+        yield f"  not exercised by these inputs: {count(number, 'layer')} ({several}{' …' * (len(found) > 3)})"
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -236,5 +236,6 @@ def _number(value: float | None) -> str:
     return "∞" if value is None else f"{value:.3g}"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """A number of things, in words."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

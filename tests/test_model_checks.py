@@ -12,7 +12,7 @@ from tests import helpers
 from tests.helpers import Compared, Report
 
 RIGHT = ("right", "rate_of_zero", "without_gradient", "not_frozen")
-ASKED_FOR = {"preprocessing", "accuracy", "throughput"}
+ASKED_FOR = {"preprocessing", "onnx", "accuracy", "throughput"}
 ELSEWHERE = {*ASKED_FOR, "training_notes"}
 
 

@@ -222,15 +222,14 @@ def _conv_transpose(i: list[Any], a: Attributes) -> Tensor:
         (size - 1) * s + (k - 1) * d + 1 + m
         for size, s, k, d, m in zip(i[0].shape[2:], strides, i[1].shape[2:], dilations, more, strict=True)
     ]
+    wanted = None
     if "output_shape" in a:
-        total = [have - want for have, want in zip(full, _ints(a["output_shape"])[-axes:], strict=True)]
-        upper = a.get("auto_pad", "NOTSET") == "SAME_UPPER"
-        begin = [t // 2 if upper else t - t // 2 for t in total]
-        pads = begin + [t - b for t, b in zip(total, begin, strict=True)]
+        wanted = _ints(a["output_shape"])[-axes:]
     elif str(a.get("auto_pad", "")).startswith("SAME"):
-        total = [have - size * s for have, size, s in zip(full, i[0].shape[2:], strides, strict=True)]
-        upper = a["auto_pad"] == "SAME_UPPER"
-        begin = [t // 2 if upper else t - t // 2 for t in total]
+        wanted = [size * s for size, s in zip(i[0].shape[2:], strides, strict=True)]
+    if wanted is not None:
+        total = [have - want for have, want in zip(full, wanted, strict=True)]
+        begin = [t // 2 if a.get("auto_pad") == "SAME_UPPER" else t - t // 2 for t in total]
         pads = begin + [t - b for t, b in zip(total, begin, strict=True)]
     made: Tensor = function(i[0], i[1], i[2] if len(i) > 2 else None, strides, 0, more, a.get("group", 1), dilations)
     for axis in range(axes):

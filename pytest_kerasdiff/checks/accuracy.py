@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_kerasdiff import text
 from pytest_kerasdiff.checks import preprocessing
 from pytest_kerasdiff.checks.subject import Outcome, Whole
 
@@ -56,11 +57,7 @@ def broken_limits(found: Mapping[str, Any]) -> Iterator[str]:
             much = "not finite at the same places" if outputs["max_abs"] is None else f"{outputs['max_abs']:.3g} apart"
             yield f"outputs {much}, limit {outputs['near']:.3g}"
     if flips is not None and found["flips"] > flips:
-        yield f"{_count(found['flips'], 'decision')} flipped, at most {flips} allowed"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        yield f"{text.count(found['flips'], 'decision')} flipped, at most {flips} allowed"
 
 
 def _is_less(value: float | None, least: float) -> bool:
@@ -85,13 +82,13 @@ def describe(found: Mapping[str, Any]) -> str:
     of = f"of {found['decisions']}" if found["decisions"] != found["samples"] else ""
     if found["decisions"]:
         ties = f", {found['ties']} more by a tie" if found["ties"] else ""
-        parts.append(" ".join(f"{_count(found['flips'], 'flip')} {of}".split()) + ties)
+        parts.append(" ".join(f"{text.count(found['flips'], 'flip')} {of}".split()) + ties)
         parts += _listed(found)
     if (test := found["mcnemar"]) is not None and test["keras_only"] + test["torch_only"]:
         parts.append(
             f"right alone: Keras {test['keras_only']}, the port {test['torch_only']}, McNemar p {test['p']:.2g}"
         )
-    return f"{_count(found['samples'], 'sample')}: {', '.join(parts) or 'outputs alike'}"
+    return f"{text.count(found['samples'], 'sample')}: {', '.join(parts) or 'outputs alike'}"
 
 
 def _listed(found: Mapping[str, Any]) -> Iterator[str]:
