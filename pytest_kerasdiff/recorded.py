@@ -129,12 +129,12 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
         raise RunError(f"{path}: not a recorded reference, or a damaged one (--kerasdiff-reference)")
     said = tracefile.header(path)
     made_from = said["made_from"]
+    again = dataclasses.replace(settings, compact=bool(said.get("sketched")))
     if said["format"] != tracefile.FORMAT:
         raise RunError(
             f"{path}: recorded by another version of pytest-kerasdiff (format {said['format']}, expected "
-            f"{tracefile.FORMAT}); {_renewal(path, dataclasses.replace(settings, compact=bool(said.get('sketched'))))}"
+            f"{tracefile.FORMAT}); {_renewal(path, again)}"
         )
-    again = dataclasses.replace(settings, compact=bool(said.get("sketched")))
     now, unset = fingerprint.made_from(settings, stated), Settings(settings.keras_model)
     if settings.data is not None:
         now["data"] = fingerprint.predicted_from(settings, stated)["data"]

@@ -65,19 +65,9 @@ def _preprocessing(stated: Manifest, asked: Set[str]) -> bool:
     return stated.preprocess is not None
 
 
-def _onnx(stated: Manifest, asked: Set[str]) -> bool:
-    """Whether the user asks for a second opinion."""
-    return "onnx" in asked
-
-
-def _accuracy(stated: Manifest, asked: Set[str]) -> bool:
-    """Whether the user has named data."""
-    return "accuracy" in asked
-
-
-def _throughput(stated: Manifest, asked: Set[str]) -> bool:
-    """Whether the user has named batch sizes."""
-    return "throughput" in asked
+def _where_asked(name: str) -> Callable[[Manifest, Set[str]], bool]:
+    """Whether an option asks for what a check looks at."""
+    return lambda stated, asked: name in asked
 
 
 OF_A_LAYER: Mapping[str, Callable[[str, Mapping[str, Any]], bool]] = {
@@ -97,9 +87,9 @@ OF_THE_MODEL: Mapping[str, Callable[[Manifest, Set[str]], bool]] = {
     "preprocessing": _preprocessing,
     "outputs": _always,
     "decisions": _always,
-    "onnx": _onnx,
-    "accuracy": _accuracy,
-    "throughput": _throughput,
+    "onnx": _where_asked("onnx"),
+    "accuracy": _where_asked("accuracy"),
+    "throughput": _where_asked("throughput"),
     "precision": _always,
     "training_notes": _always,
 }
