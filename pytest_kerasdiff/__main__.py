@@ -1,4 +1,4 @@
-"""The program: ``python -m pytest_kerasdiff model.h5 --torch module:callable``.
+"""The program: ``python -m pytest_kerasdiff model.h5 --torch module:callable``, and its command ``merge``.
 
 Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_kerasdiff import manifest, modelfile, options, supervisor, text
+from pytest_kerasdiff import manifest, modelfile, options, reportfile, supervisor, text
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.progress import Progress
 
@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m pytest_kerasdiff",
         description="Prove a PyTorch port of a Keras model equal, layer by layer.",
-        epilog="Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.",
+        epilog="Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made. "
+        "Another command: merge (see merge --help).",
     )
     made.add_argument("keras_model", metavar="KERAS_MODEL", help="the Keras file: .h5, .hdf5, .keras")
     for option in options.OPTIONS:
@@ -34,6 +35,34 @@ def parser() -> argparse.ArgumentParser:
         else:
             made.add_argument(option.program_flag, action="store_const", const="true", help=option.meaning)
     return made
+
+
+def _merge(arguments: Sequence[str]) -> int:
+    """Merge the reports of runs that each took a part of the data."""
+    from pytest_kerasdiff.accuracy import merged
+
+    known = argparse.ArgumentParser(
+        prog="python -m pytest_kerasdiff merge",
+        description="Put the reports of runs with --shard together, and judge the accuracy on all of the data.",
+        epilog="Exit status: 0 equivalent, 1 not equivalent, 2 they cannot be merged.",
+    )
+    known.add_argument("reports", metavar="REPORT", nargs="+", help="report.json of each part, or its folder")
+    known.add_argument("--report", metavar="DIR", type=Path, help="folder that receives the merged report.json")
+    given = known.parse_args(arguments)
+    report = merged.merge({name: reportfile.read(Path(name)) for name in given.reports})
+    if given.report is not None:
+        reportfile.publish(report, given.report)
+    return _show(report)
+
+
+def _show(report: reportfile.Report) -> int:
+    """Print a report; the exit status that says what it says."""
+    for line in [*text.header(report), "", *text.summary(report)]:
+        print(line)
+    for layer in report["layers"]:
+        if layer["status"] in ("fault", "unpaired"):
+            print(f"\n{text.layer_block(layer)}")
+    return 0 if report["verdict"] == "pass" else 1
 
 
 def _recorded(settings: options.Settings) -> str:
@@ -49,35 +78,9 @@ def _over(words: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    given = vars(parser().parse_args(arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        settings = options.resolve(given.pop("keras_model"), given, Path.cwd(), program=True)
-        file = modelfile.read(settings.keras_model)
-        if settings.keras is None:
-            file.layers()  # an error of the file is said before a framework is started
-        stated = manifest.find(settings.keras_model, settings.manifest, Path.cwd())
-        only_records = settings.record is not None and (settings.torch or stated.torch) is None
-        sides = ("reference",) if only_records else supervisor.SIDES
-        run = supervisor.Run(settings, Path.cwd(), sides=sides, cache=Path.cwd() / CACHE)
-        shown = Progress(lambda line: None, _over if sys.stderr.isatty() else None)
-
-        def watch() -> None:
-            shown.show(run.doing())
-
-        try:
-            if only_records:
-                run.finish_reference(watch)
-                shown.end()
-                print(_recorded(settings))
-                return 0
-            report = run.wait(watch)
-        finally:
-            shown.end()
-            run.close()
-        if settings.record is not None:
-            print(_recorded(settings))
-        if settings.report is not None:
-            supervisor.publish(report, settings.report)
+        return _merge(words[1:]) if words[:1] == ["merge"] else _compare(words)
     except RunError as error:
         # The engine speaks of options by pytest's names.
         print(f"error: {str(error).replace('--kerasdiff-', '--')}", file=sys.stderr)
@@ -85,12 +88,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    for line in [*text.header(report), "", *text.summary(report)]:
-        print(line)
-    for layer in report["layers"]:
-        if layer["status"] in ("fault", "unpaired"):
-            print(f"\n{text.layer_block(layer)}")
-    return 0 if report["verdict"] == "pass" else 1
+
+
+def _compare(arguments: Sequence[str]) -> int:
+    """Compare two models."""
+    given = vars(parser().parse_args(arguments))
+    settings = options.resolve(given.pop("keras_model"), given, Path.cwd(), program=True)
+    file = modelfile.read(settings.keras_model)
+    if settings.keras is None:
+        file.layers()  # an error of the file is said before a framework is started
+    stated = manifest.find(settings.keras_model, settings.manifest, Path.cwd())
+    only_records = settings.record is not None and (settings.torch or stated.torch) is None
+    sides = ("reference",) if only_records else supervisor.SIDES
+    run = supervisor.Run(settings, Path.cwd(), sides=sides, cache=Path.cwd() / CACHE)
+    shown = Progress(lambda line: None, _over if sys.stderr.isatty() else None)
+
+    def watch() -> None:
+        shown.show(run.doing())
+
+    try:
+        if only_records:
+            run.finish_reference(watch)
+            shown.end()
+            print(_recorded(settings))
+            return 0
+        report = run.wait(watch)
+    finally:
+        shown.end()
+        run.close()
+    if settings.record is not None:
+        print(_recorded(settings))
+    if settings.report is not None:
+        reportfile.publish(report, settings.report)
+    return _show(report)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def predicted_from(settings: Settings, stated: Manifest) -> dict[str, Any]:
     names = ("model", "keras", "trust", "preprocess")
     own = {name: value for name, value in made_from(settings, stated).items() if name in names}
     data = _code(settings.data) if is_code(settings.data) else of_files(Path(settings.data))
-    return {**own, "data": data}
+    return {**own, "data": data, "shard": str(settings.shard)}
 
 
 def of_predictions(settings: Settings, stated: Manifest) -> str:

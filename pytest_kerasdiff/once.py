@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import child, supervisor
+from pytest_kerasdiff import child, reportfile, supervisor
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
@@ -51,5 +51,5 @@ def _make(settings: Settings, rootdir: Path, folder: Path, cache: Path | None) -
         raise
     finally:
         run.close()
-    supervisor.publish(made, folder)
+    reportfile.publish(made, folder)
     return made

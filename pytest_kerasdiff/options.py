@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_kerasdiff import checklist
 from pytest_kerasdiff.checklist import Switch
@@ -17,6 +17,25 @@ from pytest_kerasdiff.errors import RunError
 
 TOL = 1e-5
 """The tolerance where none is given."""
+
+
+class Shard(NamedTuple):
+    """A part of the data: every ``of``-th batch, beginning with the ``number``-th, counted from 1."""
+
+    number: int
+    of: int
+
+    def takes(self, batch: int) -> bool:
+        """Whether a batch, counted from 0, is in this part."""
+        return batch % self.of == self.number - 1
+
+    def __str__(self) -> str:
+        """As it is given."""
+        return f"{self.number}/{self.of}"
+
+
+WHOLE = Shard(1, 1)
+"""All of the data."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +67,7 @@ class Settings:
     max_drop: float | None = None
     max_flips: int | None = None
     samples: tuple[int, ...] = ()
+    shard: Shard = WHOLE
     onnx: bool = False
     throughput: tuple[int, ...] = ()
     min_speed: float | None = None
@@ -65,7 +85,8 @@ class Settings:
         """Rebuild settings from ``to_json``."""
         paths = {option.name for option in OPTIONS if option.is_path} | {"keras_model"}
         values: dict[str, Any] = {k: Path(v) if k in paths and v is not None else v for k, v in data.items()}
-        lists = {name: tuple(data[name]) for name in ("samples", "throughput")}
+        lists: dict[str, Any] = {name: tuple(data[name]) for name in ("samples", "throughput")}
+        lists["shard"] = Shard(*data["shard"])
         return cls(**{**values, **lists, "off": tuple(Switch(**switch) for switch in data["off"])})
 
     @property
@@ -216,6 +237,17 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise ValueError("numbers of samples by commas, from 0 on, such as 0,17") from None
 
 
+def _shard(text: str) -> Shard:
+    number, _, of = text.partition("/")
+    try:
+        shard = Shard(int(number), int(of))
+    except ValueError:
+        shard = Shard(0, 0)
+    if not 1 <= shard.number <= shard.of:
+        raise ValueError("a part of so many, counted from 1, such as 2/8")
+    return shard
+
+
 def _precision(text: str) -> str:
     if text not in ("float64", "float32"):
         raise ValueError("float64 or float32")
@@ -278,6 +310,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("max_drop", "how far the port's accuracy may be below Keras's", _share, "X"),
     Option("max_flips", "how many decisions may be other ones than Keras's", _whole, "N"),
     Option("samples", "samples of the data to show side by side in the report, such as 0,17", _numbers, "NUMBERS"),
+    Option("shard", "the part of the data that this run takes, such as 2/8; the reports are merged", _shard, "K/N"),
     Option("onnx", "ask for a second opinion: the Keras model as ONNX, run by onnxruntime", _switch, ""),
     Option("throughput", "time both models in turns at these batch sizes, such as 1,32", _sizes, "SIZES"),
     Option("min_speed", "smallest ratio that passes of the port's speed to Keras's", _ratio, "X"),
@@ -297,7 +330,9 @@ OPTIONS: tuple[Option, ...] = (
 
 _GO_WITH: Mapping[str, tuple[str, str]] = {
     "compact": ("record", "says how a reference is recorded"),
-    **dict.fromkeys(("metric", "min_accuracy", "max_drop", "max_flips", "samples"), ("data", "speaks of accuracy")),
+    **dict.fromkeys(
+        ("metric", "min_accuracy", "max_drop", "max_flips", "samples", "shard"), ("data", "speaks of accuracy")
+    ),
     **dict.fromkeys(("min_speed", "baseline"), ("throughput", "speaks of speed")),
     "max_slowdown": ("baseline", "speaks of a baseline"),
 }
@@ -330,6 +365,8 @@ def resolve(
     prefix = "--" if program else "--kerasdiff-"
     if values.get("record") is not None and values.get("reference") is not None:
         raise RunError(f"{prefix}record and {prefix}reference: a reference is either written or used")
+    if values.get("record") is not None and values.get("shard") is not None:
+        raise RunError(f"{prefix}shard: a recorded reference has Keras's predictions for all of the data")
     if values.get("min_speed") is not None and values.get("reference") is not None:
         raise RunError(
             f"{prefix}min-speed: with a recorded reference Keras is not run; compare with an earlier report: "

@@ -1,8 +1,8 @@
 """What Keras gives for the user's data, as a file: plain HDF5, written aside and renamed when complete.
 
 Group ``predictions`` with the dataset ``outputs`` (samples, …), the model's first output in float32, and the dataset
-``header`` (JSON: the digest of what was read, least and greatest element, how far the first samples' outputs are from
-those in float64, versions).
+``header`` (JSON: the digest of each batch that was read, least and greatest element, how far the data's first samples'
+outputs are from those in float64, versions).
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ class Writer:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def close(self, digest: str, noise: float, environment: Mapping[str, str]) -> None:
+    def close(self, digests: Mapping[int, str], noise: float, environment: Mapping[str, str]) -> None:
         """Write the rest and put the file in place.
 
         Args:
-            digest: Of the data.
+            digests: Of each batch, by its number in all of the data.
             noise: How far some of the outputs are from Keras's in float64.
             environment: Versions.
         """
         known = np.isfinite([self._least, self._greatest]).all()
         said = {
-            "digest": digest,
+            "digests": {str(number): digest for number, digest in digests.items()},
             "noise": noise,
             "least": self._least if known else 0.0,
             "greatest": self._greatest if known else 0.0,
@@ -91,7 +91,7 @@ class Predictions:
         """Take the group of an open file."""
         said: dict[str, Any] = json.loads(bytes(group["header"][()]))
         self._outputs = group["outputs"]
-        self.digest: str = said["digest"]
+        self.digests: dict[int, str] = {int(number): digest for number, digest in said["digests"].items()}
         self.noise = float(said["noise"])
         self.least, self.greatest = float(said["least"]), float(said["greatest"])
         self.environment: dict[str, str] = said["environment"]

@@ -20,14 +20,12 @@ from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import ModelFile
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.phases import Phases, with_side
+from pytest_kerasdiff.reportfile import SCHEMA, Report
 from pytest_kerasdiff.trace import FurtherRuns, ReferenceTrace
 from pytest_kerasdiff.verdict import Error
 
 if TYPE_CHECKING:
     from pytest_kerasdiff.selftest.run import SelfTest
-
-SCHEMA = 1
-Report = dict[str, Any]
 
 
 def build(

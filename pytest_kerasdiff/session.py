@@ -17,7 +17,19 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import checklist, child, listing, manifest, modelfile, once, supervisor, tally, text, workers
+from pytest_kerasdiff import (
+    checklist,
+    child,
+    listing,
+    manifest,
+    modelfile,
+    once,
+    reportfile,
+    supervisor,
+    tally,
+    text,
+    workers,
+)
 from pytest_kerasdiff.checks import concerned
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
@@ -370,7 +382,7 @@ class KerasdiffSession:
     def _publish(self, path: Path) -> None:
         folder = self.models[path].report
         if folder is not None:
-            supervisor.publish(dict(self._reports[path]), folder / self._report_name(path))
+            reportfile.publish(self._reports[path], folder / self._report_name(path))
 
     def turn_off(self, node_id: str, layer: str, check: str, reason: str) -> None:
         """Note that a marker has turned a check of a model off: the report at the end shows it."""

@@ -180,18 +180,3 @@ class Run:
         ]
         tail = " | ".join(line.strip() for line in lines[-3:])
         return f"the {side} process ({name}) {how} without a result; its last words: {tail[-600:] or '(none)'}"
-
-
-def publish(report: dict[str, Any], folder: Path) -> None:
-    """Write ``report.json`` into the user's folder, complete or not at all.
-
-    Raises:
-        RunError: The folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{child.REPORT}.{os.getpid()}"
-        temporary.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-        os.replace(temporary, folder / child.REPORT)
-    except OSError as error:
-        raise RunError(f"{folder}: the report cannot be written: {error.strerror or error}") from None

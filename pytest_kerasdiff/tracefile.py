@@ -31,7 +31,7 @@ import numpy as np
 from pytest_kerasdiff import compact, derived, modelfile, predictions
 from pytest_kerasdiff.trace import Array, FurtherRuns, Glance, Layer, ReferenceTrace, Sketch
 
-FORMAT = 6
+FORMAT = 7
 
 
 class TraceWriter:

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from pytest_kerasdiff import child, predictions
 from pytest_kerasdiff.accuracy import shown, statistics
 from pytest_kerasdiff.accuracy.measure import Counter
+from pytest_kerasdiff.accuracy.merged import merge
 from pytest_kerasdiff.checks.accuracy import broken_limits, describe
 from pytest_kerasdiff.errors import RunError
-from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.options import Settings, Shard
+from pytest_kerasdiff.verdict import limit_of
 from tests import helpers
 from tests.helpers import DATA, ROOT
 
@@ -41,11 +43,11 @@ def counted(
     rows: int = 1000,
     **more: Any,
 ) -> Found:
-    counter = Counter(NEAR, probabilities, **more)
+    counter = Counter(0.0, NEAR, probabilities, **more)
     for start in range(0, len(keras), rows):
         some = slice(start, start + rows)
         counter.add(keras[some], torch[some], None if labels is None else labels[some])
-    return {**counter.result(), "limits": NO_LIMITS}
+    return {**counter.result(), "limits": NO_LIMITS, "shard": None}
 
 
 # -- counting --------------------------------------------------------------------------------------------------------
@@ -93,7 +95,8 @@ def test_a_decision_that_hangs_on_rounding_is_a_tie() -> None:
 
 
 def test_one_hot_labels_are_classes() -> None:
-    assert counted(LOGITS, LOGITS, np.eye(7)[LABELS]) == counted(LOGITS, LOGITS, LABELS)
+    one_hot, classes = (counted(LOGITS, LOGITS, labels) for labels in (np.eye(7)[LABELS], LABELS))
+    assert {**one_hot, "counts": None} == {**classes, "counts": None}
     assert counted(LOGITS, LOGITS, LABELS[:, None]) == counted(LOGITS, LOGITS, LABELS)
 
 
@@ -145,7 +148,7 @@ def test_numbers_have_errors() -> None:
     assert found["torch"] == {"value": pytest.approx(3), "interval": None, "mae": pytest.approx(3)}
     assert found["difference"] == pytest.approx(-2)
     assert found["decisions"] == 0
-    assert list(broken_limits(found)) == ["outputs 2 apart, limit 1e-05"]
+    assert list(broken_limits(found)) == [f"outputs 2 apart, limit {limit_of(np.abs(keras).max(), 0, NEAR):.3g}"]
     assert not list(broken_limits(counted(keras, keras + NEAR / 2, expected)))
     assert list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 1.5}})) == [
         "2 worse than Keras, at most 1.5 allowed"
@@ -182,7 +185,8 @@ def test_errors_that_are_not_finite_keep_no_limit() -> None:
     found = counted(expected, torch, expected)
     assert (found["torch"]["value"], found["keras"]["value"], found["difference"]) == (None, 0, None)
     json.dumps(found, allow_nan=False)
-    assert list(broken_limits(found)) == ["outputs not finite at the same places, limit 1e-05"]
+    limit = limit_of(np.abs(expected).max(), 0, NEAR)
+    assert list(broken_limits(found)) == [f"outputs not finite at the same places, limit {limit:.3g}"]
     assert list(broken_limits({**found, "limits": {**NO_LIMITS, "max_drop": 9.0}})) == [
         "rmse not finite, Keras 0: no drop to be seen"
     ]
@@ -334,6 +338,100 @@ def test_a_smallest_accuracy_of_numbers_needs_a_metric() -> None:
     ]
 
 
+# -- parts of the data -------------------------------------------------------------------------------------------------
+
+
+def parts(
+    of: int, keras: Floats, torch: Floats, labels: Any, limits: Found = NO_LIMITS, **more: Any
+) -> dict[str, Found]:
+    """A report of each part of the data, whose batches have 7 samples."""
+    made = {}
+    for number in range(1, of + 1):
+        counter = Counter(1e-9, NEAR, False, **more)
+        for batch, start in enumerate(range(0, len(keras), 7)):
+            if Shard(number, of).takes(batch):
+                some = slice(start, start + 7)
+                counter.add(keras[some], torch[some], None if labels is None else labels[some], start)
+        made[f"{number}.json"] = report_of({**counter.result(), "shard": f"{number}/{of}", "limits": limits})
+    return made
+
+
+def report_of(accuracy: Found) -> Found:
+    check = {"check": "accuracy", "layer": "model", "status": "pass", "cause": "", "message": "a part"}
+    return {
+        "keras_model": "net.h5", "torch": "port:build", "tolerance": NEAR, "environment": {"pytest_kerasdiff": "1"},
+        "layers": [{"name": "dense", "status": "pass", "not_exercised": []}], "checks": [check], "notes": [],
+        "accuracy": {"data": "data.npz", "classes": [], "shown": [], **accuracy},
+    }  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 2**31), st.sampled_from(["classes", "none", "numbers", "metric"]))
+def test_parts_come_to_what_the_whole_comes_to(of: int, seed: int, kind: str) -> None:
+    draw = np.random.default_rng(seed)
+    keras = draw.standard_normal((50, 7)) * 10.0 ** draw.integers(-2, 3)
+    torch = keras + draw.standard_normal(keras.shape) * draw.choice([0.3, 1e-5, 0])
+    labels = {"classes": draw.integers(0, 7, 50), "none": None, "numbers": keras + 1, "metric": draw.integers(0, 7, 50)}
+    more: Found = {"metric": lambda y, out: out[np.arange(len(y)), y], "metric_name": "own"} if kind == "metric" else {}
+    reports = parts(of, keras, torch, labels[kind], **more)
+    merged = merge(dict(sorted(reports.items(), key=lambda item: draw.random())))["accuracy"]
+    (whole,) = parts(1, keras, torch, labels[kind], **more).values()
+    expected = whole["accuracy"]
+    for key in ("samples", "decisions", "flips", "ties", "flipped", "outputs", "mcnemar", "metric"):
+        assert merged[key] == expected[key]
+    for side in ("keras", "torch"):
+        if expected[side] is not None:
+            exact = kind == "classes"
+            assert merged[side]["value"] == pytest.approx(expected[side]["value"], rel=0 if exact else 1e-14, abs=0)
+    assert merged["shard"] is None
+
+
+def test_limits_are_those_of_all_of_the_data() -> None:
+    labels = LOGITS.argmax(1)
+    labels[:4] = (labels[:4] + 1) % 7
+    reports = parts(3, LOGITS, LOGITS, labels, {**NO_LIMITS, "min_accuracy": 0.9})
+    assert not any(list(broken_limits(report["accuracy"])) for report in reports.values())  # the first has 0.71
+    assert merge(reports)["verdict"] == "pass"
+    reports = parts(3, LOGITS, LOGITS, labels, {**NO_LIMITS, "min_accuracy": 0.91})
+    merged = merge(reports)
+    assert merged["verdict"] == "fail"
+    assert merged["checks"][0]["message"].startswith(
+        "accuracy 0.9 is less than 0.91 (Keras's own is 0.9: see the data). "
+    )
+    torch = LOGITS.copy()
+    torch[30] *= -1
+    flipped = parts(3, LOGITS, torch, None)
+    assert [len(list(broken_limits(report["accuracy"]))) for report in flipped.values()] == [0, 1, 0]
+    assert merge(flipped)["accuracy"]["flipped"][0]["sample"] == 30
+    assert merge(flipped)["verdict"] == "fail"
+
+
+def test_a_layer_that_fails_in_one_part_fails() -> None:
+    reports = parts(2, LOGITS, LOGITS, LABELS)
+    reports["2.json"]["layers"][0]["status"] = "fault"
+    assert merge(reports)["verdict"] == "fail"
+    assert merge(reports)["layers"] == reports["2.json"]["layers"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r.pop("2.json"), "part 2/3 of the data is missing"),
+        (lambda r: r.update({"4.json": r["1.json"]}), "4.json: part 1/3 of the data: there twice"),
+        (lambda r: r.update({"4.json": parts(4, LOGITS, LOGITS, LABELS)["4.json"]}), "4.json: part 4/4 .* not of 3"),
+        (lambda r: r["2.json"].update(torch="other:build"), "2.json: another port: not of the same run"),
+        (lambda r: r["3.json"]["accuracy"].update(shard=None), "3.json: not the report of a part of the data"),
+        (lambda r: r["3.json"]["accuracy"]["counts"].update(threshold=0.5), "they decide at another threshold"),
+        (lambda r: r["1.json"]["accuracy"]["counts"].update(more=0.5), "its counts are not those of this version"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(change: Any, words: str) -> None:
+    reports = parts(3, LOGITS, LOGITS, LABELS)
+    change(reports)
+    with pytest.raises(RunError, match=words):
+        merge(reports)
+
+
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 
@@ -343,10 +441,11 @@ def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     writer.add(single[:25])
     writer.add(single[25:])
     assert not (tmp_path / "made.h5").exists()
-    writer.close("abc", 0.5, {"keras": "3"})
+    writer.close({0: "abc", 3: "de"}, 0.5, {"keras": "3"})
     with predictions.opened(tmp_path / "made.h5") as found:
         assert found is not None
-        assert (len(found), found.digest, found.noise, found.environment) == (40, "abc", 0.5, {"keras": "3"})
+        assert (len(found), found.digests, found.noise) == (40, {0: "abc", 3: "de"}, 0.5)
+        assert found.environment == {"keras": "3"}
         assert (found.least, found.greatest) == (single.min(), single.max())
         assert np.array_equal(found.rows(20, 10), single[20:30])
         assert len(found.rows(35, 10)) == 5
@@ -540,6 +639,39 @@ def test_a_recorded_reference_has_the_predictions(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "stale: recorded from other data; renew it" in done.stderr
     assert "--data=" in done.stderr
+
+
+def test_parts_are_run_one_by_one_and_merged(folder: Path) -> None:
+    draw = np.random.default_rng(1)
+    np.savez(folder / "data.npz", x=draw.standard_normal((600, 6, 6, 2)), y=draw.integers(0, 4, 600))
+    judge = ("net.h5", "--torch", "port:build", "--data", "data.npz", "--min-accuracy=0.01")
+    done = helpers.program(folder, *judge, "--report", "whole", "--record", "ref.h5")
+    assert done.returncode == 0, done.stderr
+    for number, more in ((1, ()), (2, ("--reference", "ref.h5"))):
+        done = helpers.program(folder, *judge, f"--shard={number}/2", "--report", f"part{number}", *more)
+        assert done.returncode == 0, done.stderr
+        assert (
+            f"part {number}/2 of the data, whose reports are to be merged: {(344, 256)[number - 1]} samples"
+            in done.stdout
+        )
+    done = helpers.program(folder, "merge", "part2", "part1/report.json", "--report", "merged")
+    assert (done.returncode, done.stderr) == (0, "")
+    whole, merged = (json.loads((folder / name / "report.json").read_text()) for name in ("whole", "merged"))
+    assert {**merged["accuracy"], "outputs": None} == {**whole["accuracy"], "outputs": None}
+    done = helpers.program(folder, "merge", "part2")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: part 1/2 of the data is missing\n")
+    done = helpers.program(folder, "merge", "port.py")
+    assert done.stderr == "error: port.py: not a report; one is written with --report=DIR\n"
+    done = helpers.program(folder, *judge, "--shard=9/9")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search("--shard=9/9: that part of .*data.npz holds no samples: nothing was compared", done.stderr)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "-1/2", "1/0"])
+def test_a_part_is_one_of_so_many(folder: Path, shard: str) -> None:
+    done = helpers.program(folder, "net.h5", "--torch", "port:build", "--data", "data.npz", f"--shard={shard}")
+    assert done.returncode == 2
+    assert f"--shard: got '{shard}', expected a part of so many, counted from 1, such as 2/8" in done.stderr
 
 
 def test_predictions_that_were_not_recorded_are_asked_for(folder: Path) -> None:

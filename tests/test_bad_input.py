@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pytest_kerasdiff import supervisor
+from pytest_kerasdiff import reportfile
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 from tests import helpers
@@ -457,7 +457,7 @@ def test_whole_runs_of_pytest_end_with_one_line(bad: Path) -> None:
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "occupied").write_text("a file\n")
     with pytest.raises(RunError) as caught:
-        supervisor.publish({}, tmp_path / "occupied")
+        reportfile.publish({}, tmp_path / "occupied")
     assert_one_line(str(caught.value), "occupied", "cannot be written")
     assert [p.name for p in tmp_path.iterdir()] == ["occupied"]
 

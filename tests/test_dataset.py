@@ -17,6 +17,7 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.feeding import Layout
 from pytest_kerasdiff.manifest import Manifest, Preprocess
 from pytest_kerasdiff.modelfile import InputSpec
+from pytest_kerasdiff.options import Shard
 
 Any_ = npt.NDArray[Any]
 IMAGE = (None, 4, 5, 3)
@@ -306,15 +307,24 @@ def test_samples_of_another_shape_are_refused() -> None:
             feeding.for_keras(dataset.Batch((np.zeros(shape),), None), inputs, Manifest())
 
 
-def test_the_digest_tells_samples_apart() -> None:
-    def digest(*batches: dataset.Batch) -> str:
-        found = dataset.Digest()
-        for batch in batches:
-            found.add(batch)
-        return str(found)
+@pytest.mark.parametrize("of", [1, 2, 3, 5])
+def test_parts_are_every_so_manyth_batch(tmp_path: Path, of: int) -> None:
+    x, y = DRAW.integers(0, 256, (600, 4, 5, 3), dtype=np.uint8), DRAW.integers(0, 10, 600)
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    found: list[dataset.Batch] = []
+    for number in range(1, of + 1):
+        part = dataset.open_dataset(str(tmp_path / "data.npz"), ["image"], [(None, 4, 5, 3)], Shard(number, of))
+        batches = list(part.batches())
+        assert sum(map(len, batches)) == part.samples
+        found += batches
+    found.sort(key=lambda batch: batch.number)
+    assert [(batch.number, batch.start) for batch in found] == [(0, 0), (1, 256), (2, 512)]
+    assert np.array_equal(np.concatenate([batch.samples[0] for batch in found]), x)
 
-    first = dataset.Batch((X,), Y)
-    assert digest(first) == digest(dataset.Batch((X.copy(),), Y.copy()))
-    assert digest(first) != digest(dataset.Batch((X[::-1],), Y))
-    assert digest(first) != digest(dataset.Batch((X,), Y[::-1]))
-    assert digest(first) != digest(first, first)
+
+def test_the_digest_tells_samples_apart() -> None:
+    first = dataset.Batch((X,), Y).digest()
+    assert first == dataset.Batch((X.copy(),), Y.copy(), number=3, start=70).digest()
+    assert first != dataset.Batch((X[::-1],), Y).digest()
+    assert first != dataset.Batch((X,), Y[::-1]).digest()
+    assert first != dataset.Batch((X[:-1],), Y[:-1]).digest()

@@ -14,9 +14,8 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.feeding import Layout
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.modelfile import InputSpec
-from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.options import WHOLE, Settings
 from pytest_kerasdiff.trace import Array
-from pytest_kerasdiff.verdict import limit_of
 
 
 def compare(
@@ -47,36 +46,43 @@ def compare(
     """
     assert settings.data is not None
     statistics.scipy_stats()  # said before the work, not after
-    data = dataset.open_dataset(settings.data, [i.name for i in inputs], [i.shape for i in inputs])
+    names, shapes = [i.name for i in inputs], [i.shape for i in inputs]
+    data = dataset.open_dataset(settings.data, names, shapes, settings.shard)
     metric = specs.load(settings.metric, "--kerasdiff-metric") if settings.metric else None
-    digest, sides = dataset.Digest(), []
+    samples, sides = 0, []
     with predictions.opened(made) as keras:
         assert keras is not None
-        near = limit_of(keras.scale, keras.noise, settings.tol)
-        counter = Counter(near, keras.least >= 0 and keras.greatest <= 1, metric, settings.metric or "")
+        missing = {number for number in keras.digests if settings.shard.takes(number)}
+        is_part = len(missing) < len(keras.digests)
+        others = RunError(
+            f"{dataset.OPTION}: {settings.data} gives other samples the second time than those that Keras was given; "
+            "leave shuffling and augmentation out"
+        )
+        counter = Counter(
+            keras.noise, settings.tol, keras.least >= 0 and keras.greatest <= 1, metric, settings.metric or ""
+        )
         for batch in data.batches():
-            digest.add(batch)
-            start, count = digest.samples - len(batch), len(batch)
-            expected = keras.rows(start, count)
-            if len(expected) < count:
-                break  # other data, which is said below
+            if keras.digests.get(batch.number) != batch.digest():
+                raise others
+            missing.remove(batch.number)
+            start, count = batch.start, len(batch)
+            expected = keras.rows(start if is_part else samples, count)
             given = predict(feeding.for_torch(batch, inputs, stated, layouts))[:count]
             given = as_keras(given, expected)
-            classes = counter.add(expected, given, batch.labels)
+            classes = counter.add(expected, given, batch.labels, start)
+            samples += count
             for number in shown.chosen(counter.flipped, settings.samples, range(start, start + count)):
                 at = number - start
                 label = int(classes[at]) if classes is not None and len(classes) == count else None
                 sides.append(shown.side_by_side(number, batch.samples[0][at], expected[at], given[at], label))
-            step(digest.samples, len(keras))
-        if unknown := [number for number in settings.samples if number >= digest.samples]:
-            raise RunError(f"--kerasdiff-samples: {unknown[0]}, but the data has {digest.samples} samples, from 0 on")
-        if str(digest) != keras.digest or digest.samples != len(keras):
-            raise RunError(
-                f"{dataset.OPTION}: {settings.data} gives other samples the second time: Keras's predictions are for "
-                f"{len(keras)} samples, of the same content; leave shuffling and augmentation out"
-            )
+            step(samples, data.samples or len(keras))
+        if missing:
+            raise others
+        if settings.shard == WHOLE and (unknown := [number for number in settings.samples if number >= samples]):
+            raise RunError(f"--kerasdiff-samples: {unknown[0]}, but the data has {samples} samples, from 0 on")
     return {
         "data": settings.data,
+        "shard": None if settings.shard == WHOLE else str(settings.shard),
         "classes": list(data.classes),
         **counter.result(),
         "shown": sides,

@@ -8,12 +8,13 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
 from pytest_kerasdiff import fingerprint, specs
 from pytest_kerasdiff.errors import RunError, in_short
+from pytest_kerasdiff.options import WHOLE, Shard
 from pytest_kerasdiff.trace import Array
 
 OPTION = "--kerasdiff-data"
@@ -25,24 +26,42 @@ Samples = Array | list[Array]
 """Raw samples of one input: (samples, …), or a list of arrays whose sizes differ."""
 
 
-class Batch(NamedTuple):
-    """Raw samples of every input in the model's order, and their labels, where the data has any."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """Raw samples of every input in the model's order, and their labels, where the data has any.
+
+    Attributes:
+        number: Of the batch in all of the data, from 0 on.
+        start: Number of the first sample, likewise.
+    """
 
     samples: tuple[Samples, ...]
     labels: Array | None
+    number: int = 0
+    start: int = 0
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.samples[0])
 
+    def digest(self) -> str:
+        """Digest of samples and labels, by which two processes know that they have read the same; 32 hex digits."""
+        sha = hashlib.sha256()
+        for samples in (*self.samples, *(() if self.labels is None else (self.labels,))):
+            for sample in samples:
+                own = np.ascontiguousarray(sample)
+                sha.update(f"{own.dtype.str}{own.shape}".encode())
+                sha.update(own.tobytes())
+        return sha.hexdigest()[:32]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dataset:
-    """Data to be read once, from the first sample to the last.
+    """Data, or a part of it, to be read once, from the first sample to the last.
 
     Attributes:
         name: The user's words for it.
-        samples: How many there are; None where only reading tells.
+        samples: How many samples there are in this part; None where only reading tells.
         classes: Name of each class, where folders name them.
         batches: Reads them.
     """
@@ -53,47 +72,28 @@ class Dataset:
     batches: Callable[[], Iterator[Batch]]
 
 
-class Digest:
-    """A digest of all raw samples and labels, by which two processes know that they have read the same."""
-
-    def __init__(self) -> None:
-        """Begin with nothing read."""
-        self._sha = hashlib.sha256()
-        self.samples = 0
-
-    def add(self, batch: Batch) -> None:
-        """Take a batch in."""
-        self.samples += len(batch)
-        for samples in (*batch.samples, *(() if batch.labels is None else (batch.labels,))):
-            for sample in samples:
-                own = np.ascontiguousarray(sample)
-                self._sha.update(f"{own.dtype.str}{own.shape}".encode())
-                self._sha.update(own.tobytes())
-
-    def __str__(self) -> str:
-        """The digest so far."""
-        return self._sha.hexdigest()
-
-
-def open_dataset(spec: str, inputs: Sequence[str], shapes: Sequence[Sequence[int | None]]) -> Dataset:
+def open_dataset(
+    spec: str, inputs: Sequence[str], shapes: Sequence[Sequence[int | None]], shard: Shard = WHOLE
+) -> Dataset:
     """Open what ``--kerasdiff-data`` names.
 
     Args:
         spec: Path of a ``.npz`` or of a folder, or ``module:callable``.
         inputs: Names of the Keras model's inputs in its order.
         shapes: Their shapes with the batch axis; None where a size is free.
+        shard: The part of it that is to be read.
 
     Raises:
         RunError: It is not there, or holds no such data; also while it is read.
     """
     path = Path(spec)
     if fingerprint.is_code(spec):
-        return _of_code(spec, inputs)
+        return _of_code(spec, inputs, shard)
     if path.is_dir():
-        return _of_folder(path, inputs, shapes)
+        return _of_folder(path, inputs, shapes, shard)
     if not path.is_file():
         raise RunError(f"{path}: no such file or folder ({OPTION})")
-    return _of_npz(path, inputs, shapes)
+    return _of_npz(path, inputs, shapes, shard)
 
 
 def _rows(elements: int, shapes: Sequence[Sequence[int | None]]) -> int:
@@ -101,10 +101,20 @@ def _rows(elements: int, shapes: Sequence[Sequence[int | None]]) -> int:
     return shapes[0][0] or max(1, min(_MOST_ROWS, _ELEMENTS // max(1, elements)))
 
 
+def _starts(samples: int, rows: int, shard: Shard) -> Iterator[tuple[int, int]]:
+    """Number and first sample of the batches of a part."""
+    return ((number, start) for number, start in enumerate(range(0, samples, rows)) if shard.takes(number))
+
+
+def _samples(samples: int, rows: int, shard: Shard) -> int:
+    """How many samples a part has."""
+    return sum(min(rows, samples - start) for _, start in _starts(samples, rows, shard))
+
+
 # -- .npz ------------------------------------------------------------------------------------------------------------
 
 
-def _of_npz(path: Path, inputs: Sequence[str], model_shapes: Sequence[Sequence[int | None]]) -> Dataset:
+def _of_npz(path: Path, inputs: Sequence[str], model_shapes: Sequence[Sequence[int | None]], shard: Shard) -> Dataset:
     try:
         with zipfile.ZipFile(path) as archive:
             found = {name.removesuffix(".npy") for name in archive.namelist()}
@@ -131,12 +141,13 @@ def _of_npz(path: Path, inputs: Sequence[str], model_shapes: Sequence[Sequence[i
             with contextlib.ExitStack() as stack:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 readers = [stack.enter_context(contextlib.closing(_blocks(archive, n, rows))) for n in columns]
-                for arrays in zip(*readers, strict=True):
-                    yield Batch(arrays[: len(names)], arrays[-1] if has_labels else None)
+                for number, arrays in enumerate(zip(*readers, strict=True)):
+                    if shard.takes(number):
+                        yield Batch(arrays[: len(names)], arrays[-1] if has_labels else None, number, number * rows)
         except Exception as error:
             raise RunError(f"{path}: cannot be read to its end: {in_short(error)}") from None
 
-    return Dataset(str(path), lengths[names[0]], (), batches)
+    return Dataset(str(path), _samples(lengths[names[0]], rows, shard), (), batches)
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -180,7 +191,7 @@ def _blocks(archive: zipfile.ZipFile, name: str, rows: int) -> Generator[Array, 
 # -- a folder --------------------------------------------------------------------------------------------------------
 
 
-def _of_folder(path: Path, inputs: Sequence[str], shapes: Sequence[Sequence[int | None]]) -> Dataset:
+def _of_folder(path: Path, inputs: Sequence[str], shapes: Sequence[Sequence[int | None]], shard: Shard) -> Dataset:
     if len(inputs) != 1:
         raise RunError(f"{path}: a folder holds the samples of one input; the Keras model has {', '.join(inputs)}")
     classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -195,18 +206,17 @@ def _of_folder(path: Path, inputs: Sequence[str], shapes: Sequence[Sequence[int 
             f"{path}: expected one sub-folder for each class with images ({', '.join(_IMAGES)}) or .npy files in it"
         )
     is_grey = len(shapes[0]) == 4 and shapes[0][-1] == 1
-    first = _sample(files[0][0], is_grey)
+    rows = _rows(_sample(files[0][0], is_grey).size, shapes)
 
     def batches() -> Iterator[Batch]:
-        rows = _rows(first.size, shapes)
-        for start in range(0, len(files), rows):
+        for number, start in _starts(len(files), rows, shard):
             some = files[start : start + rows]
             samples = [_sample(file, is_grey) for file, _ in some]
             labels = np.array([label for _, label in some], np.int64)
             same = len({sample.shape for sample in samples}) == 1
-            yield Batch((np.stack(samples) if same else samples,), labels)
+            yield Batch((np.stack(samples) if same else samples,), labels, number, start)
 
-    return Dataset(str(path), len(files), tuple(classes), batches)
+    return Dataset(str(path), _samples(len(files), rows, shard), tuple(classes), batches)
 
 
 def _sample(file: Path, is_grey: bool) -> Array:
@@ -233,14 +243,18 @@ def _sample(file: Path, is_grey: bool) -> Array:
 # -- code ------------------------------------------------------------------------------------------------------------
 
 
-def _of_code(spec: str, inputs: Sequence[str]) -> Dataset:
+def _of_code(spec: str, inputs: Sequence[str], shard: Shard) -> Dataset:
     function = specs.load(spec, OPTION)
 
     def batches() -> Iterator[Batch]:
         try:
             given: Iterable[Any] = function()
-            for item in given:
-                yield _batch(item, spec, inputs)
+            start = 0
+            for number, item in enumerate(given):
+                batch = _batch(item, spec, inputs)
+                if shard.takes(number):
+                    yield dataclasses.replace(batch, number=number, start=start)
+                start += len(batch)
         except RunError:
             raise
         except (Exception, SystemExit) as error:

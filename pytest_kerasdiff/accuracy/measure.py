@@ -1,10 +1,13 @@
-"""Both models' outputs on the user's data, counted batch by batch: scores, decisions that differ, errors."""
+"""Both models' outputs on the user's data, counted batch by batch: scores, decisions that differ, errors.
+
+What was counted of parts of the data adds up to what is counted of all of it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ import numpy.typing as npt
 from pytest_kerasdiff.accuracy import statistics
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.trace import Array
+from pytest_kerasdiff.verdict import limit_of, scale_of
 
 Metric = Callable[[Array | None, Array], Any]
 """(labels, outputs) of a batch → one number for each sample, the larger the better."""
@@ -21,8 +25,13 @@ _MOST_LISTED = 1000
 _TOP = 5
 
 
+def _sum(parts: Sequence[float]) -> float:
+    """The sum of what parts came to, rounded once, whatever their order."""
+    return sum(parts) if all(isinstance(part, int) for part in parts) else math.fsum(parts)
+
+
 @dataclasses.dataclass(slots=True)
-class _Scores:
+class Scores:
     """Scores of both models for the same samples, as sums."""
 
     of: int = 0
@@ -35,6 +44,7 @@ class _Scores:
     torch_only: int = 0
 
     def add(self, keras: Floats, torch: Floats) -> None:
+        """Take scores of some samples in."""
         self.of += len(keras)
         self.keras += float(keras.sum())
         self.torch += float(torch.sum())
@@ -45,38 +55,127 @@ class _Scores:
         self.torch_only += int((torch > keras).sum())
 
 
+@dataclasses.dataclass(slots=True)
+class Errors:
+    """Errors of numbers that are to be predicted, as sums."""
+
+    elements: int = 0
+    keras_absolute: float = 0.0
+    torch_absolute: float = 0.0
+    keras_squares: float = 0.0
+    torch_squares: float = 0.0
+
+    def add(self, keras: Floats, torch: Floats, labels: Floats) -> None:
+        """Take outputs for some samples in."""
+        self.elements += keras.size
+        self.keras_absolute += float(np.abs(keras - labels).sum())
+        self.torch_absolute += float(np.abs(torch - labels).sum())
+        self.keras_squares += float(((keras - labels) ** 2).sum())
+        self.torch_squares += float(((torch - labels) ** 2).sum())
+
+
+@dataclasses.dataclass(slots=True)
+class Counts:
+    """What was counted of the data or of a part of it.
+
+    Attributes:
+        threshold: Where one number decides between two classes: at a half where Keras's outputs are within 0 … 1.
+        noise: How far Keras in float32 is from Keras in float64.
+        scale: Largest magnitude of Keras's outputs.
+        max_abs: Largest difference; infinite where they are not finite at the same places.
+        metric: The user's, as it was given; empty for the share of right decisions.
+        are_numbers: The labels are no classes.
+        scores: Of the metric, or 1 and 0 for right and wrong decisions.
+        top: Likewise, whether the right class is among the best five.
+        errors: Where labels have the shape of the outputs.
+    """
+
+    threshold: float
+    noise: float
+    metric: str
+    samples: int = 0
+    decisions: int = 0
+    flips: int = 0
+    ties: int = 0
+    scale: float = 0.0
+    max_abs: float = 0.0
+    are_numbers: bool = False
+    scores: Scores = dataclasses.field(default_factory=Scores)
+    top: Scores = dataclasses.field(default_factory=Scores)
+    errors: Errors = dataclasses.field(default_factory=Errors)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Counts:
+        """Rebuild what ``to_json`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        parts = {"scores": Scores, "top": Scores, "errors": Errors}
+        own = {name: parts[name](**value) if name in parts else value for name, value in data.items()}
+        return cls(**{**own, "max_abs": float("inf") if own["max_abs"] is None else own["max_abs"]})
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-serialisable values."""
+        made: dict[str, Any] = _finite(dataclasses.asdict(self))
+        return made
+
+    def plus(self, *others: Counts) -> Counts:
+        """What all parts together come to.
+
+        Raises:
+            RunError: They were counted by different rules.
+        """
+        every = (self, *others)
+        for name, words in (("threshold", "decide at another threshold"), ("metric", "have another metric")):
+            if len({getattr(part, name) for part in every}) > 1:
+                raise RunError(f"parts of the data cannot be added up: they {words}")
+        made = dataclasses.replace(self)
+        for name in ("samples", "decisions", "flips", "ties"):
+            setattr(made, name, sum(getattr(part, name) for part in every))
+        for name in ("noise", "scale", "max_abs"):
+            setattr(made, name, max(getattr(part, name) for part in every))
+        made.are_numbers = any(part.are_numbers for part in every)
+        for name, kind in (("scores", Scores), ("top", Scores), ("errors", Errors)):
+            sums: dict[str, Any] = {
+                field.name: _sum([getattr(getattr(part, name), field.name) for part in every])
+                for field in dataclasses.fields(kind)
+            }
+            setattr(made, name, kind(**sums))
+        return made
+
+
 class Counter:
-    """Takes both models' outputs for the same samples, batch by batch, and says what they come to."""
+    """Takes both models' outputs for the same samples, batch by batch."""
 
     def __init__(
-        self, near: float, has_probabilities: bool, metric: Metric | None = None, metric_name: str = ""
+        self, noise: float, tol: float, has_probabilities: bool, metric: Metric | None = None, metric_name: str = ""
     ) -> None:
         """Begin with nothing counted.
 
         Args:
-            near: How far apart two correct models' outputs may be; a decision that hangs on less is a tie.
+            noise: How far Keras in float32 is from Keras in float64: a decision that hangs on no more than two correct
+                models may be apart is a tie.
+            tol: The tolerance asked for.
             has_probabilities: Keras's outputs are within 0 … 1, so that one of two classes is decided at a half.
             metric: The user's, in place of the share of right decisions.
             metric_name: Its spec.
         """
-        self._near, self._threshold = near, 0.5 if has_probabilities else 0.0
-        self._metric, self._metric_name = metric, metric_name
-        self._samples = self._decisions = self._flips = self._ties = 0
+        self.counts = Counts(0.5 if has_probabilities else 0.0, noise, metric_name)
+        self._metric, self._tol = metric, tol
         self.flipped: list[dict[str, Any]] = []
         """The first decisions that differ, as the report has them."""
-        self._are_numbers = False
-        self._scores, self._top = _Scores(), _Scores()
-        self._max_abs = 0.0
-        self._errors = {"keras": np.zeros(2), "torch": np.zeros(2)}
-        self._elements = 0
 
-    def add(self, keras: Array, torch: Array, labels: Array | None) -> npt.NDArray[np.int64] | None:
+    def add(
+        self, keras: Array, torch: Array, labels: Array | None, start: int | None = None
+    ) -> npt.NDArray[np.int64] | None:
         """Count a batch.
 
         Args:
             keras: Keras's outputs, (samples, …).
             torch: The port's, in the same layout.
             labels: Classes, one-hot classes, or numbers of the outputs' shape; None where the data has none.
+            start: Number of the first sample in all of the data; None: that of those counted so far.
 
         Returns:
             The right class of each decision, where the labels are classes.
@@ -88,51 +187,56 @@ class Counter:
             raise RunError(
                 f"--kerasdiff-data: the port's output has shape {torch.shape} for a batch, Keras's {keras.shape}"
             )
-        return self._count(np.asarray(keras, np.float64), np.asarray(torch, np.float64), labels)
+        start = self.counts.samples if start is None else start
+        return self._count(np.asarray(keras, np.float64), np.asarray(torch, np.float64), labels, start)
 
-    def _count(self, keras: Floats, torch: Floats, labels: Array | None) -> npt.NDArray[np.int64] | None:
+    def _count(self, keras: Floats, torch: Floats, labels: Array | None, start: int) -> npt.NDArray[np.int64] | None:
+        counts = self.counts
         same = (keras == torch) | (np.isnan(keras) & np.isnan(torch))
         with np.errstate(invalid="ignore"):
             apart = np.where(same, 0.0, np.abs(torch - keras))
-        self._max_abs = max(self._max_abs, float(np.where(np.isnan(apart), np.inf, apart).max(initial=0)))
+        counts.max_abs = max(counts.max_abs, float(np.where(np.isnan(apart), np.inf, apart).max(initial=0)))
+        counts.scale = max(counts.scale, scale_of(keras))
         classes, decides = None, _has_classes(keras)
         if self._metric is not None:
-            self._scores.add(self._measured(keras, labels), self._measured(torch, labels))
+            counts.scores.add(self._measured(keras, labels), self._measured(torch, labels))
         elif labels is not None:
             labels = _arranged(keras, labels)
             classes = _classes(keras, labels)
-            self._are_numbers |= classes is None
-            decides = not self._are_numbers
+            counts.are_numbers |= classes is None
+            decides = not counts.are_numbers
             if labels.shape == keras.shape:  # numbers may look like classes in one batch, and not in the next
-                self._err(keras, torch, labels)
+                counts.errors.add(keras, torch, np.asarray(labels, np.float64))
         if decides:
-            self._decide(keras, torch, classes)
-        self._samples += len(keras)
+            self._decide(keras, torch, classes, start)
+        counts.samples += len(keras)
         return classes
 
-    def _decide(self, keras: Floats, torch: Floats, classes: npt.NDArray[np.int64] | None) -> None:
+    def _decide(self, keras: Floats, torch: Floats, classes: npt.NDArray[np.int64] | None, start: int) -> None:
+        counts = self.counts
         places = keras.shape[:-1] if _has_classes(keras) or keras.ndim > 1 else keras.shape
-        keras, torch = (_as_classes(array, self._threshold) for array in (keras, torch))
+        keras, torch = (_as_classes(array, counts.threshold) for array in (keras, torch))
         ours, theirs = _decisions(torch), _decisions(keras)
-        self._decisions += len(keras)
+        counts.decisions += len(keras)
         if classes is not None:
-            self._scores.add((theirs == classes).astype(np.float64), (ours == classes).astype(np.float64))
+            counts.scores.add((theirs == classes).astype(np.float64), (ours == classes).astype(np.float64))
             if keras.shape[-1] > _TOP:
-                self._top.add(_among_best(keras, classes), _among_best(torch, classes))
+                counts.top.add(_among_best(keras, classes), _among_best(torch, classes))
         for row in np.flatnonzero(ours != theirs):
             known = bool(min(ours[row], theirs[row]) >= 0)
             margins = (
                 (float(keras[row, theirs[row]] - keras[row, ours[row]]),
                  float(torch[row, ours[row]] - torch[row, theirs[row]])) if known else (None, None)
             )  # fmt: skip
-            is_tie = known and max(margins) <= self._near  # type: ignore[type-var,operator]
-            self._flips += not is_tie
-            self._ties += is_tie
+            near = limit_of(scale_of(keras[row]), counts.noise, self._tol)
+            is_tie = known and max(margins) <= near  # type: ignore[type-var,operator]
+            counts.flips += not is_tie
+            counts.ties += is_tie
             if len(self.flipped) < _MOST_LISTED:
                 place = np.unravel_index(row, places)
                 self.flipped.append(
                     {
-                        "sample": self._samples + int(place[0]),
+                        "sample": start + int(place[0]),
                         "at": [int(i) for i in place[1:]],
                         "label": None if classes is None else int(classes[row]),
                         "keras": _class(theirs[row]),
@@ -143,17 +247,9 @@ class Counter:
                     }
                 )
 
-    def _err(self, keras: Floats, torch: Floats, labels: Array) -> None:
-        """Errors of numbers that are to be predicted."""
-        expected = np.asarray(labels, np.float64)
-        self._elements += keras.size
-        for side, outputs in (("keras", keras), ("torch", torch)):
-            error = outputs - expected
-            self._errors[side] += (np.abs(error).sum(), (error**2).sum())
-
     def _measured(self, outputs: Array, labels: Array | None) -> Floats:
         assert self._metric is not None
-        option = f"--kerasdiff-metric: {self._metric_name}"
+        option = f"--kerasdiff-metric: {self.counts.metric}"
         try:
             found = self._metric(labels, outputs.astype(np.float32))
             scores = np.asarray(found, np.float64)
@@ -166,71 +262,88 @@ class Counter:
             )
         return scores
 
-    # -- the result --------------------------------------------------------------------------------------------------
-
     def result(self) -> dict[str, Any]:
-        """What was counted, as the report has it.
+        """What was counted, as the report has it; see ``result``."""
+        return result(self.counts, self.flipped, self._tol)
 
-        Raises:
-            RunError: There was no sample.
-        """
-        if not self._samples:
-            raise RunError("--kerasdiff-data: the data holds no samples: nothing was compared")
-        scores = self._scores
-        is_share = self._metric is None
-        name = self._metric_name or ("top-1" if scores.of else None)
-        found: dict[str, Any] = {
-            "samples": self._samples,
-            "metric": name,
-            "decisions": self._decisions,
-            "flips": self._flips,
-            "ties": self._ties,
-            "flipped": self.flipped,
-            "keras": None,
-            "torch": None,
-            "difference": None,
-            "difference_interval": None,
-            "mcnemar": None,
-            "outputs": {"max_abs": self._max_abs, "near": self._near},
+
+# -- the result ------------------------------------------------------------------------------------------------------
+
+
+def result(counts: Counts, flipped: Sequence[Mapping[str, Any]], tol: float) -> dict[str, Any]:
+    """What was counted, as the report has it.
+
+    Args:
+        counts: Of the data.
+        flipped: The first decisions that differ.
+        tol: The tolerance asked for.
+
+    Raises:
+        RunError: There was no sample.
+    """
+    if not counts.samples:
+        raise RunError("--kerasdiff-data: the data holds no samples: nothing was compared")
+    near = limit_of(counts.scale, counts.noise, tol)
+    found: dict[str, Any] = {
+        "samples": counts.samples,
+        "metric": counts.metric or ("top-1" if counts.scores.of else None),
+        "decisions": counts.decisions,
+        "flips": counts.flips,
+        "ties": counts.ties,
+        "flipped": [dict(flip) for flip in flipped[:_MOST_LISTED]],
+        "keras": None,
+        "torch": None,
+        "difference": None,
+        "difference_interval": None,
+        "mcnemar": None,
+        "outputs": {"max_abs": counts.max_abs, "near": near},
+        "counts": counts.to_json(),
+    }
+    if counts.are_numbers:
+        found |= {"metric": "rmse", "decisions": 0, "flips": 0, "ties": 0, "flipped": [], **_of_numbers(counts.errors)}
+    elif counts.scores.of:
+        found |= _of_scores(counts)
+    made: dict[str, Any] = _finite(found)
+    return made
+
+
+def _of_scores(counts: Counts) -> dict[str, Any]:
+    """Means of both sides with their intervals, and how sure their difference is."""
+    found: dict[str, Any] = {}
+    scores, n, is_share = counts.scores, counts.scores.of, not counts.metric
+    for side in ("keras", "torch"):
+        total, squares = getattr(scores, side), getattr(scores, f"{side}_squares")
+        mean = total / n
+        interval = (
+            statistics.of_share(int(total), n) if is_share else statistics.of_mean(mean, squares / n - mean**2, n)
+        )
+        found[side] = {"value": mean, "interval": list(interval)}
+        if counts.top.of:
+            found[side]["top_5"] = getattr(counts.top, side) / n
+    difference = (scores.torch - scores.keras) / n
+    between = (
+        statistics.of_paired_shares(scores.keras_only, scores.torch_only, n)
+        if is_share
+        else statistics.of_mean(difference, scores.difference_squares / n - difference**2, n)
+    )
+    found |= {"difference": difference, "difference_interval": list(between)}
+    if is_share:
+        p = statistics.mcnemar(scores.keras_only, scores.torch_only)
+        found["mcnemar"] = {"keras_only": scores.keras_only, "torch_only": scores.torch_only, "p": p}
+    return found
+
+
+def _of_numbers(errors: Errors) -> dict[str, Any]:
+    """Mean absolute error and root of the mean squared error; the difference is Keras's error less the port's."""
+    found: dict[str, Any] = {}
+    for side in ("keras", "torch"):
+        absolute, squares = getattr(errors, f"{side}_absolute"), getattr(errors, f"{side}_squares")
+        found[side] = {
+            "value": math.sqrt(squares / errors.elements) if math.isfinite(squares) else squares,
+            "interval": None,
+            "mae": absolute / errors.elements,
         }
-        if self._are_numbers:
-            found |= {"metric": "rmse", "decisions": 0, "flips": 0, "ties": 0, "flipped": [], **self._of_numbers()}
-        elif scores.of:
-            n = scores.of
-            for side in ("keras", "torch"):
-                total, squares = getattr(scores, side), getattr(scores, f"{side}_squares")
-                mean = total / n
-                interval = (
-                    statistics.of_share(int(total), n)
-                    if is_share
-                    else statistics.of_mean(mean, squares / n - mean**2, n)
-                )
-                found[side] = {"value": mean, "interval": list(interval)}
-                if self._top.of:
-                    found[side]["top_5"] = getattr(self._top, side) / n
-            difference = (scores.torch - scores.keras) / n
-            between = (
-                statistics.of_paired_shares(scores.keras_only, scores.torch_only, n)
-                if is_share
-                else statistics.of_mean(difference, scores.difference_squares / n - difference**2, n)
-            )
-            found |= {"difference": difference, "difference_interval": list(between)}
-            if is_share:
-                p = statistics.mcnemar(scores.keras_only, scores.torch_only)
-                found["mcnemar"] = {"keras_only": scores.keras_only, "torch_only": scores.torch_only, "p": p}
-        made: dict[str, Any] = _finite(found)
-        return made
-
-    def _of_numbers(self) -> dict[str, Any]:
-        """Mean absolute error and root of the mean squared error; the difference is Keras's error less the port's."""
-        found: dict[str, Any] = {}
-        for side, (absolute, squares) in self._errors.items():
-            found[side] = {
-                "value": float(np.sqrt(squares / self._elements)),
-                "interval": None,
-                "mae": float(absolute / self._elements),
-            }
-        return {**found, "difference": found["keras"]["value"] - found["torch"]["value"]}
+    return {**found, "difference": found["keras"]["value"] - found["torch"]["value"]}
 
 
 def _finite(found: Any) -> Any:

@@ -20,6 +20,8 @@ def check(whole: Whole) -> Outcome:
     """
     found = whole.measured["accuracy"]
     said, broken = describe(found), list(broken_limits(found))
+    if found["shard"] is not None:
+        said = f"part {found['shard']} of the data, whose reports are to be merged: {said}"
     if not broken:
         return Outcome("", said)
     if whole.preprocessed is not None and whole.stated.preprocess is not None:
@@ -32,9 +34,13 @@ def check(whole: Whole) -> Outcome:
 
 
 def broken_limits(found: Mapping[str, Any]) -> Iterator[str]:
-    """The limits that what was measured does not keep, in words; ``found`` is the report's field ``accuracy``."""
+    """The limits that what was measured does not keep, in words; ``found`` is the report's field ``accuracy``.
+
+    Of a part of the data only what all of it cannot make good again: flips.
+    """
     limits, keras, torch = found["limits"], found["keras"], found["torch"]
-    if (least := limits["min_accuracy"]) is not None:
+    is_whole = found["shard"] is None
+    if is_whole and (least := limits["min_accuracy"]) is not None:
         if found["metric"] in (None, "rmse"):
             yield "no accuracy to hold against the smallest one: the data has no classes; name a --kerasdiff-metric"
         elif _is_less(torch["value"], least):
@@ -42,7 +48,7 @@ def broken_limits(found: Mapping[str, Any]) -> Iterator[str]:
                 f" (Keras's own is {_number(keras['value'])}: see the data)" if _is_less(keras["value"], least) else ""
             )
             yield f"accuracy {_number(torch['value'])} is less than {least:g}{own}"
-    if (drop := limits["max_drop"]) is not None:
+    if (drop := limits["max_drop"]) is not None and is_whole:
         if torch is None:
             yield "no drop to be seen: the data has no labels"
         elif found["difference"] is None:

@@ -1,0 +1,54 @@
+"""Reports as files: written complete or not at all, read with one clear line where a file is none."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_kerasdiff import child
+from pytest_kerasdiff.errors import RunError
+
+SCHEMA = 1
+"""Changes when a field of the report changes its meaning."""
+Report = dict[str, Any]
+
+
+def publish(report: Mapping[str, Any], folder: Path) -> None:
+    """Write ``report.json`` into the user's folder.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{child.REPORT}.{os.getpid()}"
+        temporary.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        os.replace(temporary, folder / child.REPORT)
+    except OSError as error:
+        raise RunError(f"{folder}: the report cannot be written: {error.strerror or error}") from None
+
+
+def read(path: Path) -> Report:
+    """Read a report that a run has written.
+
+    Args:
+        path: Of the file, or of the folder it is in.
+
+    Raises:
+        RunError: It is not there, or is no report of this version's form.
+    """
+    file = path / child.REPORT if path.is_dir() else path
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise RunError(f"{file}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not {"schema", "verdict", "layers", "checks"} <= found.keys():
+        raise RunError(f"{file}: not a report; one is written with --kerasdiff-report=DIR")
+    if found["schema"] != SCHEMA:
+        raise RunError(f"{file}: a report of schema {found['schema']!r}, this version reads {SCHEMA}")
+    return found
