@@ -16,6 +16,7 @@ from pytest_kerasdiff import (
     child,
     compact,
     feeding,
+    fingerprint,
     manifest,
     modelfile,
     preprocess,
@@ -23,6 +24,7 @@ from pytest_kerasdiff import (
     recorded,
     report,
     settle,
+    text,
     throughput,
     tracefile,
 )
@@ -84,12 +86,14 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     spec = manifest.port(settings.torch, stated, file.path)
     baseline = throughput.read_baseline(settings.baseline, settings.throughput) if settings.baseline else None
-    port = open_port(settings, spec)
-    phases.begin("record", "torch: running the port")
-    inputs = file.inputs() if file.config is not None and settings.keras is None else []
+    if settings.data is not None and not fingerprint.is_code(settings.data) and not Path(settings.data).exists():
+        raise RunError(f"{settings.data}: no such file or folder (--kerasdiff-data)")
     reference: ReferenceTrace | None = None
     if settings.reference is not None:
         reference, settings = recorded.read(settings.reference, settings, stated)
+    port = open_port(settings, spec)
+    phases.begin("record", "torch: running the port")
+    inputs = file.inputs() if file.config is not None and settings.keras is None else []
     if not inputs:
         reference = reference or _wait(job.folder)
         inputs = [
@@ -265,9 +269,13 @@ def _counted(
         judge.notes.append(f"accuracy is that of the first of {1 + len(others)} outputs, {first}")
     layouts = list(judge.layouts_used.values())
     with port.deployed() as outputs:
-        return compare.compare(
+        found = compare.compare(
             lambda arrays: outputs(arrays)[place], made, inputs, layouts, settings, stated, phases.step
         )
+    folders, classes = len(found["classes"]), reference.shapes[reference.outputs[0]][-1]
+    if folders and classes not in (1, folders):
+        judge.notes.append(f"the data has {text.count(folders, 'folder')}, the model {classes} classes: the first ones")
+    return found
 
 
 def _best(

@@ -248,6 +248,11 @@ class Operation:
     outputs: tuple[int, ...]
     arguments: Mapping[str, Any]
 
+    @property
+    def place(self) -> str:
+        """The user's line to follow the words about it, `` [file:line]``; empty where it is not known."""
+        return f" [{self.source}]" if self.source else ""
+
 
 @dataclasses.dataclass(frozen=True)
 class CandidateTrace:

@@ -491,6 +491,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     x, y = draw.standard_normal((300, 6, 6, 2)), draw.integers(0, 4, 300)
     np.savez(folder / "data.npz", x=x, y=y)
     np.savez(folder / "wide.npz", x=x[:, :5], y=y)
+    for number in range(3):
+        (folder / "folders" / str(number)).mkdir(parents=True)
+        np.save(folder / "folders" / str(number) / "0.npy", x[number])
     (folder / "own.py").write_text(
         "import numpy as np\n"
         "DATA = dict(np.load(__file__.replace('own.py', 'data.npz')))\n"
@@ -514,6 +517,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
             "too many": {**right, "samples": (300,)},
             "code": {**right, "data": "own:batches"},
             "shuffled": {**right, "data": "own:shuffled"},
+            "folders": {**right, "data": str(folder / "folders")},
             "does not fit": {**right, "data": str(folder / "wide.npz")},
         },
     )
@@ -538,6 +542,12 @@ def test_a_wrong_port_flips(tiny: dict[str, Found]) -> None:
     assert message.startswith(
         f"{found['flips']} decisions flipped, at most 0 allowed; see the layers at fault. 300 samples"
     )
+
+
+def test_classes_without_a_folder_are_noted(tiny: dict[str, Found]) -> None:
+    assert tiny["folders"]["accuracy"]["classes"] == ["0", "1", "2"]
+    assert "the data has 3 folders, the model 4 classes: the first ones" in tiny["folders"]["notes"]
+    assert not tiny["right"]["notes"]
 
 
 def test_a_right_port_may_be_less_accurate_than_asked_for(tiny: dict[str, Found]) -> None:
@@ -665,6 +675,16 @@ def test_parts_are_run_one_by_one_and_merged(folder: Path) -> None:
     done = helpers.program(folder, *judge, "--shard=9/9")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.search("--shard=9/9: that part of .*data.npz holds no samples: nothing was compared", done.stderr)
+
+
+def test_what_is_not_there_is_said_before_the_port_is_loaded(folder: Path) -> None:
+    for option, words in (
+        ("--data=nothing.npz", "nothing.npz: no such file or folder (--data)"),
+        ("--reference=nothing.h5", "nothing.h5: no such file (--reference)"),
+    ):
+        done = helpers.program(folder, "net.h5", "--torch", "no_such_module:build", option)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "-1/2", "1/0"])

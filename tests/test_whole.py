@@ -22,6 +22,7 @@ from tests.toys import ToyCandidate, ToyReference
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((2, 3))
 LOGITS = RANDOM.standard_normal((4, 5))
+INSIDE = np.linspace(0.25, 0.75, 20).reshape(4, 5)
 
 
 def whole(facts: PortFacts | None = None, config: dict[str, Any] | None = None, **more: Any) -> Whole:
@@ -128,6 +129,7 @@ class TestOutputs:
             (SOFTMAX, LOGITS, "the port has a softmax, Keras has none"),
             (np.log(SOFTMAX), SOFTMAX, "the port takes the logarithm of the softmax"),
             (LOGITS, 1 / (1 + np.exp(-LOGITS)), "the sigmoid is missing in the port"),
+            (INSIDE, 1 / (1 + np.exp(-INSIDE)), "the sigmoid is missing in the port; numbers from 0.25 to 0.75 in the"),
             (1 / (1 + np.exp(-LOGITS)), LOGITS, "the port has a sigmoid, Keras has none"),
             (1 / (1 + np.exp(-LOGITS)), SOFTMAX, "the port has a sigmoid where Keras has a softmax"),
             (RANDOM.random((4, 5)), SOFTMAX, "between 0 and 1 in the port, probabilities in Keras"),

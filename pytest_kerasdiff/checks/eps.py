@@ -45,7 +45,7 @@ def check(subject: Subject) -> Outcome:
     stated = _stated(subject)
     if stated is not None:
         port, operation = stated
-        return _compared(keras, port, f" [{operation.source}]; {_remedy(operation, keras)}")
+        return _compared(keras, port, f"{operation.place}; {_remedy(operation, keras)}")
     if class_name in _UNDER_A_ROOT and (written := _written(keras, subject)) is not None:
         return written
     if class_name.endswith("BatchNormalization") and (solved := _solved(keras, subject)) is not None:
@@ -114,7 +114,7 @@ def _written(keras: float, subject: Subject) -> Outcome | None:
         number = added_number(near, subject.constants) if near is not None else None
         sums = any(step.op in _SUMS for step in before[id(root)])  # then it may be the number of terms times as much
         if number is not None and not sums and root.op in ("sqrt", "rsqrt", "pow", "float_power"):
-            return _compared(keras, number[0], f" [{number[1].source}]; add {keras:g} there")
+            return _compared(keras, number[0], f"{number[1].place}; add {keras:g} there")
     bare = [root for root in roots if not added[id(root)] and all(step.op in _PLAIN for step in before[id(root)])]
     if not roots or len(bare) < len(roots) or keras == 0:
         return None
@@ -122,7 +122,7 @@ def _written(keras: float, subject: Subject) -> Outcome | None:
     if outside is not None:
         return Outcome(
             "eps",
-            f"Keras {keras:g} under the root, port {outside[0]:.6g} added outside the root [{outside[1].source}]; add "
+            f"Keras {keras:g} under the root, port {outside[0]:.6g} added outside the root{outside[1].place}; add "
             f"{keras:g} before the root is taken",
         )
     where = roots[-1].source

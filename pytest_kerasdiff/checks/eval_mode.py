@@ -27,7 +27,7 @@ def check(whole: Whole) -> Outcome:
         if operation.op in _DROPOUTS and _rate(operation) and operation.arguments.get("train"):
             return Outcome(
                 "train-mode",
-                f"{operation.name} [{operation.source}] drops elements at random; pass training=self.training",
+                f"{operation.name}{operation.place} drops elements at random; pass training=self.training",
             )
     if not facts.again:
         return Outcome("nondeterministic", f"no second run to compare with: {facts.deployed_error}")
@@ -50,7 +50,7 @@ def _of_the_batch(whole: Whole, proved: bool) -> Outcome | None:
         if operation.op.endswith("batch_norm") and operation.arguments.get("training") and not (proved and right):
             return Outcome(
                 "train-mode",
-                f"{operation.name} [{operation.source}] normalises with the statistics of the batch; call .eval(), and "
+                f"{operation.name}{operation.place} normalises with the statistics of the batch; call .eval(), and "
                 "keep running statistics",
             )
     return None

@@ -49,7 +49,7 @@ class Padded:
         pads: (before, after) along each axis, the operation's own padding not among them.
         modes: How borders are filled: "constant", "reflect", …
         values: What constant borders are filled with; of those that repeat elements nothing.
-        source: Where it is done.
+        place: The line of the port that does it, to follow the words about it.
         begins: The value that all this is done to.
         known: Nothing else was met on the way.
     """
@@ -57,7 +57,7 @@ class Padded:
     pads: tuple[Pair, ...]
     modes: tuple[str, ...]
     values: tuple[float, ...]
-    source: str
+    place: str
     begins: int
     known: bool
 
@@ -152,7 +152,7 @@ def _size(subject: Subject, operation: Operation) -> Ints | None:
 def padded(subject: Subject, value: int, dimensions: int) -> Padded:
     """What the layer's own steps before a value pad and cut off along its last axes."""
     producers = {v: step for step in subject.steps for v in step.outputs}
-    pads, modes, values, source, known = [(0, 0)] * dimensions, [], [], "", True
+    pads, modes, values, place, known = [(0, 0)] * dimensions, [], [], "", True
     while (step := producers.get(value)) is not None and len(step.inputs) == 1:
         border = _border(step, subject, dimensions)
         if border is None:
@@ -163,11 +163,11 @@ def padded(subject: Subject, value: int, dimensions: int) -> Padded:
             modes.append(_mode(step))
             if modes[-1] == "constant":
                 values.append(float(step.arguments.get("value") or 0))
-        source = source or step.source
+        place = place or step.place
         value = step.inputs[0]
     else:
         known = step is None
-    return Padded(tuple(pads), tuple(modes), tuple(values), source, value, known)
+    return Padded(tuple(pads), tuple(modes), tuple(values), place, value, known)
 
 
 def _hides_borders(step: Operation | None, producers: Mapping[int, Operation]) -> bool:

@@ -82,8 +82,6 @@ def _function(subject: Subject) -> Stated | None:
     if at is None:
         return Stated("", "activation equal from -300 to 300")
     got, expected = (float(curve[at]) for curve in subject.curves)
-    values = (
-        f"at {CURVE_AT[at]:.6g} Keras's function gives {expected:.6g}, the port's {got:.6g} [{subject.last.source}]"
-    )
+    values = f"at {CURVE_AT[at]:.6g} Keras's function gives {expected:.6g}, the port's {got:.6g}{subject.last.place}"
     own = settings.function(subject)
     return Stated(own.cause, f"{own.words}; {values}", True)

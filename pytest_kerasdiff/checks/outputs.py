@@ -34,7 +34,9 @@ def check(whole: Whole) -> Outcome:
             continue
         relation = _relation(ours, theirs)
         if relation:
-            return Outcome("softmax", f"{name}: {relation}; {_words(port)} in the port, {_words(keras)} in Keras")
+            alike = kind(port) == kind(keras)
+            both = [_range(array) if alike else _words(array) for array in (port, keras)]
+            return Outcome("softmax", f"{name}: {relation}; {both[0]} in the port, {both[1]} in Keras")
         if kind(port) != kind(keras):
             return Outcome("softmax", f"{name}: {_words(port)} in the port, {_words(keras)} in Keras")
         words.append(f"{name}: {_words(keras)} on both sides")
@@ -86,8 +88,10 @@ def _adds_up(values: Floats, axis: int) -> bool:
 
 def _words(array: Array) -> str:
     found = kind(array)
-    if found != "unbounded":
-        return found
+    return _range(array) if found == "unbounded" else found
+
+
+def _range(array: Array) -> str:
     return f"numbers from {float(array.min()):.3g} to {float(array.max()):.3g}"
 
 

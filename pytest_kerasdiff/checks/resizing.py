@@ -26,16 +26,16 @@ def border(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
     cause, names = "cropping" if crops else "zero-padding-layer", AXES.get(dimensions, ())
     strange = [mode for mode in found.modes if mode != "constant"]
     if strange and not crops:
-        yield Stated("padding-mode", f"border: Keras zeros, port {strange[0]} [{found.source}]; pad with zeros")
+        yield Stated("padding-mode", f"border: Keras zeros, port {strange[0]}{found.place}; pad with zeros")
     elif any(value != 0 for value in found.values) and not crops:
-        yield Stated(cause, f"border: Keras zeros, port {found.values[0]:g} [{found.source}]; pad with zeros")
+        yield Stated(cause, f"border: Keras zeros, port {found.values[0]:g}{found.place}; pad with zeros")
     words = f"{'cropping' if crops else 'padding'}: Keras {said(names, pairs)}, port {said(names, port)}"
     if port == pairs:
         yield Stated("", words)
     else:
         flat = tuple(n for pair in pairs[::-1] for n in pair)
         do = f"cut off {said(names, pairs)}" if crops else f"use F.pad(x, {flat})"
-        yield Stated(cause, f"{words} [{last.source}]; {do}")
+        yield Stated(cause, f"{words}{last.place}; {do}")
 
 
 def transposed(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
@@ -51,7 +51,7 @@ def transposed(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
     found = geometry.of_torch(subject, operation, dimensions)
     if found is None or not found[1].known:
         return
-    window, where = found[0], f" [{operation.source}]"
+    window, where = found[0], operation.place
     stride = geometry.several(config.get("strides"), dimensions)
     words = f"stride: Keras {stride}, port {window.stride}"
     yield Stated("", words) if stride == window.stride else Stated("stride", f"{words}{where}; set stride={stride}")
@@ -95,7 +95,7 @@ def interpolation(subject: Subject, config: Mapping[str, Any]) -> Iterator[State
     if operation is None:
         return
     keras, port = str(config.get("interpolation", "nearest")), _interpolation(operation)
-    where, words = f" [{operation.source}]", f"interpolation: Keras {keras}, port {port}"
+    where, words = operation.place, f"interpolation: Keras {keras}, port {port}"
     if port not in ("nearest", "nearest-exact") and operation.arguments.get("align_corners"):
         yield Stated("upsampling", f"align_corners: Keras no, port yes{where}; set align_corners=False")
     alike = port == keras or (keras == "nearest" and port == "nearest-exact")
@@ -125,7 +125,7 @@ def _scaled(subject: Subject, config: Mapping[str, Any], operation: Operation) -
     before, after = (subject.shapes.get(v, ())[-dimensions:] for v in (operation.inputs[0], operation.outputs[0]))
     port = tuple(b // a for a, b in zip(before, after, strict=True) if a)
     words = f"size: Keras {keras}, port {port}"
-    where = f" [{operation.source}]; set scale_factor={keras}"
+    where = f"{operation.place}; set scale_factor={keras}"
     yield Stated("", words) if port == keras else Stated("upsampling", words + where)
 
 

@@ -84,14 +84,14 @@ def softmax(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
         if any("exp" in step.op for step in subject.steps):
             return  # written out
         instead = next((step for step in subject.steps if step.op in ("sigmoid", "softplus")), None)
-        words = f"Keras softmax, port {instead.op} [{instead.source}]" if instead else "Keras softmax, port none"
+        words = f"Keras softmax, port {instead.op}{instead.place}" if instead else "Keras softmax, port none"
         yield Stated("softmax", f"{words}; add torch.softmax over Keras's axis")
         return
     if len(found) > 1:
-        yield Stated("softmax", f"Keras one softmax, port {len(found)} [{found[1].source}]; leave one out")
+        yield Stated("softmax", f"Keras one softmax, port {len(found)}{found[1].place}; leave one out")
     step = found[-1]
     if "log" in step.op:
-        yield Stated("softmax", f"Keras softmax, port {step.op} [{step.source}]; use softmax")
+        yield Stated("softmax", f"Keras softmax, port {step.op}{step.place}; use softmax")
     axis = config.get("axis", -1)
     shape = subject.shapes.get(step.inputs[0], ())
     dim = step.arguments.get("dim")
@@ -101,9 +101,7 @@ def softmax(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
     words = f"softmax over: Keras axis {axis} of {keras} elements, port dim {dim} of {port}"
     same_rank = len(shape) == len(subject.given) == 2
     wrong = keras != port or (same_rank and axis % 2 != dim % 2)
-    yield (
-        Stated("softmax", f"{words} [{step.source}]; take the dim that is Keras's axis") if wrong else Stated("", words)
-    )
+    yield (Stated("softmax", f"{words}{step.place}; take the dim that is Keras's axis") if wrong else Stated("", words))
 
 
 def concatenation(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
@@ -115,7 +113,7 @@ def concatenation(subject: Subject, config: Mapping[str, Any]) -> Iterator[State
     if None in keras or set(keras) != set(join.inputs):
         return
     places = [keras.index(value) for value in join.inputs]
-    where, words = f" [{join.source}]", f"order: Keras {list(range(len(places)))}, port {places}"
+    where, words = join.place, f"order: Keras {list(range(len(places)))}, port {places}"
     if list(join.inputs) == keras:
         yield Stated("", words)
     else:
@@ -152,7 +150,7 @@ def recurrent(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
 
 
 def _gates(cell: Operation, class_name: str, config: Mapping[str, Any]) -> Iterator[Stated]:
-    where, module = f" [{cell.source}]", _CELLS.get(cell.op, "SimpleRNN")
+    where, module = cell.place, _CELLS.get(cell.op, "SimpleRNN")
     kind = activation_name(config.get("activation", "tanh"))
     port = _RNNS.get(cell.op, "tanh")
     words = f"activation: Keras {kind}, port {port}"
@@ -177,9 +175,9 @@ def _by_hand(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
     hard = next((s for s in subject.steps if s.op in ("hardsigmoid", "hardtanh", "clamp", "clip")), None)
     soft = next((s for s in subject.steps if s.op == "sigmoid"), None)
     if gate == "hard_sigmoid" and soft is not None and hard is None:
-        yield Stated("recurrent-activation", f"gates: Keras hard_sigmoid, port sigmoid [{soft.source}]; use Keras's")
+        yield Stated("recurrent-activation", f"gates: Keras hard_sigmoid, port sigmoid{soft.place}; use Keras's")
     elif gate == "sigmoid" and hard is not None and soft is None:
-        yield Stated("recurrent-activation", f"gates: Keras sigmoid, port {hard.op} [{hard.source}]; use torch.sigmoid")
+        yield Stated("recurrent-activation", f"gates: Keras sigmoid, port {hard.op}{hard.place}; use torch.sigmoid")
 
 
 def flattened(subject: Subject) -> Iterator[Stated]:
@@ -198,7 +196,7 @@ def flattened(subject: Subject) -> Iterator[Stated]:
         yield Stated("", words)
     elif port == first and keras != first:
         order = (0, *range(2, len(subject.shapes[flatten.inputs[0]])), 1)
-        yield Stated("flatten-order", f"{words} [{flatten.source}]; use x.permute{order} before the flatten")
+        yield Stated("flatten-order", f"{words}{flatten.place}; use x.permute{order} before the flatten")
 
 
 def _without_units(shape: Sequence[int]) -> tuple[int, ...]:

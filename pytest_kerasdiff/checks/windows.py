@@ -45,7 +45,7 @@ def convolution(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]
     if found is None:
         return
     port, before = found
-    where = f" [{operation.source}]"
+    where = operation.place
     yield _moves("stride", keras, port, where)
     yield _moves("dilation", keras, port, where)
     depthwise = "Depthwise" in subject.layer.class_name or "Separable" in subject.layer.class_name
@@ -60,7 +60,7 @@ def pooling(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]:
     operation = of_kind(subject, "pool")
     if operation is None or not subject.taken:
         return
-    where, average = f" [{operation.source}]", "Average" in subject.layer.class_name
+    where, average = operation.place, "Average" in subject.layer.class_name
     kind = operations.kind(operation)[1].partition("_")[0]
     yield _compared("pool-kind", "pooling", "avg" if average else "max", kind, where, "take the other kind")
     keras = geometry.of_keras(config, subject.taken[0], subject.given, subject.absorbed)
@@ -96,7 +96,7 @@ def _counted(
         same = keras.pads == port.pads and bool(subject.sources) and subject.sources[0] == before.begins
         yield Stated(
             "pool-padding",
-            f"maximum: Keras pads with -inf, the port with {before.values[0]:g} [{before.source}]; use F.pad(…, "
+            f"maximum: Keras pads with -inf, the port with {before.values[0]:g}{before.place}; use F.pad(…, "
             "value=float('-inf'))",
             sure=same and subject.least < 0,
         )
@@ -142,7 +142,7 @@ def _padding(
     if strange:
         yield Stated(
             "padding-mode",
-            f"border: Keras zeros, port {strange[0]} [{before.source}]; pad with zeros (padding_mode='zeros')",
+            f"border: Keras zeros, port {strange[0]}{before.place}; pad with zeros (padding_mode='zeros')",
         )
     if not before.known or port.size != keras.size or port.stride != keras.stride or port.dilation != keras.dilation:
         return
@@ -163,7 +163,7 @@ def _padding(
         cut = any(n < 0 for pair in port.pads for n in pair)
         zeros = any(layer.class_name.startswith("ZeroPadding") for layer in subject.absorbed)
         causes["valid"] = "zero-padding-layer" if zeros else "stride" if cut else cause
-    line = f" [{before.source}]" if before.source else where
+    line = before.place or where
     do = "cut nothing off before" if causes.get("valid") == "stride" else remedy(names, keras.pads)
     yield Stated(causes.get(stated, cause), f"{words}{line}; {do}")
 

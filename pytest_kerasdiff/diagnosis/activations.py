@@ -46,7 +46,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     ways += [Way(change, table=True)] if case.subject.curves is not None else []
     port = case.alignment.torch.nodes[place].variant
     exchange = f"{port} for {node.variant}"
-    yield Suspicion(cause, words, f"{piece.code} [{operation.source}]", ways, stated=stated, piece=exchange)
+    yield Suspicion(cause, words, f"{piece.code}{operation.place}", ways, stated=stated, piece=exchange)
 
 
 def _between_moves(case: Case, source: int, value: int) -> tuple[int, int]:
@@ -90,7 +90,7 @@ def _named(case: Case) -> tuple[str, str, bool]:
     if case.verdict.status != "fault":
         return "", "", False
     last = case.subject.last
-    port = "none" if last is None else f"{last.op} [{last.source}]"
+    port = "none" if last is None else f"{last.op}{last.place}"
     if variant == "softmax":
         found = [one for one in settings.softmax(case.subject, case.layer.config) if one.cause]
         words = found[0].words.rpartition("; ")[0] if found else f"Keras softmax, port {port}"

@@ -137,4 +137,4 @@ def only(case: Case, kinds: Iterable[str]) -> bool:
 def called(operation: Operation) -> str:
     """How the user's code calls an operation: the module, or the function and its line."""
     name = operation.name.partition("@")[0]
-    return name if operation.module and name == operation.module else f"{operation.op} [{operation.source}]"
+    return name if operation.module and name == operation.module else f"{operation.op}{operation.place}"

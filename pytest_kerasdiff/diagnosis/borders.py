@@ -46,5 +46,5 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     if not stated and own is not None:
         last = case.trace.operations[case.steps[-1]]
         what = "cuts off" if crops else "adds zeros,"
-        text = f"border: Keras {what} {said(names, pairs)}, port otherwise [{last.source}]"
+        text = f"border: Keras {what} {said(names, pairs)}, port otherwise{last.place}"
         yield Suspicion(cause, text, do, [own])

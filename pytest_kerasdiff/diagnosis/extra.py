@@ -46,7 +46,7 @@ def functions(case: Case) -> Iterator[Suspicion]:
         for suspicion in _left_out(case, step, nodes[step], operation):
             text = suspicion.text
             if nodes[step].variant in left:
-                text = f"the port has {operation.op} once more than Keras [{operation.source}]"
+                text = f"the port has {operation.op} once more than Keras{operation.place}"
             yield dataclasses.replace(suspicion, text=text, stated=suspicion.stated or stated)
 
 
@@ -96,8 +96,8 @@ def _left_out(case: Case, step: int, node: Node, operation: Operation) -> Iterat
     kinds = {n.kind for n in case.alignment.keras.nodes if n.owner == case.position}
     yield Suspicion(
         _identity(case, operation, node),
-        f"the port has {operation.op} [{operation.source}], Keras has nothing there",
-        f"leave out {operation.name} [{operation.source}]",
+        f"the port has {operation.op}{operation.place}, Keras has nothing there",
+        f"leave out {operation.name}{operation.place}",
         ways,
         stated=operation.op in _FUNCTIONS and node.kind not in kinds,
         piece=f"{node.kind} {node.variant}",

@@ -32,7 +32,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     if port != keras:
         change = Change(edits={case.place(norm): Edit(arguments={_NAMED[norm.op]: keras})})
         module = norm.name.partition("@")[0]
-        text = f"groups: Keras {keras} of {channels // keras} channels, port {port} [{norm.source}]"
+        text = f"groups: Keras {keras} of {channels // keras} channels, port {port}{norm.place}"
         yield Suspicion("groups", text, f"{module}.num_groups = {keras}", [Way(change)])
 
 
@@ -46,5 +46,5 @@ def _otherwise(case: Case, keras: int, channels: int) -> Iterator[Suspicion]:
     if piece is None or case.trace.shapes[source] != case.trace.shapes[value]:
         return
     edit = Edit(instead=Step("alias", {"self": Value(source)}), after=piece.chain)
-    text = f"groups: Keras {keras} of {channels // keras} channels, port {last.op} over others [{last.source}]"
+    text = f"groups: Keras {keras} of {channels // keras} channels, port {last.op} over others{last.place}"
     yield Suspicion("groups", text, f"nn.GroupNorm({keras}, {channels})", [Way(Change(edits={case.place(last): edit}))])

@@ -46,7 +46,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         axis = int(config.get("axis", -1)) if isinstance(config.get("axis", -1), int) else -1
         way = whole_layer(case, "concatenated", {"axis": axis})
         stated = next((one for one in hyper.stated(case.subject) if one.cause == "concat-order"), None)
-        text = f"joined: Keras {len(case.layer.inputs)} values along axis {axis}, port others [{last.source}]"
+        text = f"joined: Keras {len(case.layer.inputs)} values along axis {axis}, port others{last.place}"
         patch = f"torch.cat of Keras's operands in its order, along its axis {axis}"
         if stated is not None:
             text, _, patch = stated.words.partition("; ")
@@ -67,7 +67,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     if way is not None:
         yield from _too_much(case, kind)
         cause, text, patch = _told(case, kind)
-        yield Suspicion(cause, f"{text} [{last.source}]", patch, [way])
+        yield Suspicion(cause, f"{text}{last.place}", patch, [way])
 
 
 def _too_much(case: Case, kind: str) -> Iterator[Suspicion]:
@@ -96,7 +96,7 @@ def _told(case: Case, kind: str) -> tuple[str, str, str]:
     if len(lacking) == len(instead) == 1:
         torch, right = case.alignment.torch, case.alignment.torch_value(lacking[0])
         operation = case.trace.operations[at] if (at := torch.producer.get(instead[0])) is not None else None
-        taken = "an input" if operation is None else f"what {operation.op} gives [{operation.source}]"
+        taken = "an input" if operation is None else f"what {operation.op} gives{operation.place}"
         text = f"Keras joins what {names} gives, the port takes {taken} in its place"
         if right is not None and torch.is_ancestor(right, instead[0]):
             return "extra-layer", f"{text}, which is computed from it", patch

@@ -40,7 +40,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         return
     producer = case.alignment.torch.producer.get(torch_value)
     where = case.trace.operations[producer] if producer is not None else None
-    after = f"after {where.name} [{where.source}]" if where is not None else "before the first operation"
+    after = f"after {where.name}{where.place}" if where is not None else "before the first operation"
     yield Suspicion(
         identity(case, piece),
         f"Keras applies {piece.name}, the port has no operation for it",

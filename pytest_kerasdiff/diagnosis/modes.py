@@ -51,7 +51,7 @@ def _awake(case: Case, step: int, operation: Operation) -> Suspicion:
     taken = next(iter(arguments_with(operation, operation.inputs[0])))
     return Suspicion(
         "train-mode",
-        f"{words} [{operation.source}], Keras does nothing in inference",
+        f"{words}{operation.place}, Keras does nothing in inference",
         "call .eval() on the port, and pass training=self.training",
         [Way(Change(edits={step: removed(taken)}))],
     )
@@ -70,7 +70,7 @@ def _statistics(case: Case, step: int, operation: Operation) -> Iterator[Suspici
     ways.append(Way(Change(edits={step: Edit(arguments=own)})))
     yield Suspicion(
         "train-mode",
-        f"Keras normalises with the moving statistics, the port with those of the batch [{operation.source}]",
+        f"Keras normalises with the moving statistics, the port with those of the batch{operation.place}",
         "call .eval() on the port, and keep running statistics",
         ways,
     )

@@ -48,7 +48,7 @@ def own_order(case: Case) -> Iterator[Suspicion]:
     before = case.reference.shapes[layer.inputs[0]]
     text = (
         f"{layer.class_name}: Keras makes {shape[1:]} of {before[1:]} in its own order of axes, "
-        f"the port's elements stand otherwise [{last.source}]"
+        f"the port's elements stand otherwise{last.place}"
     )
     yield Suspicion(cause, text, _how(layer, before), [way])
 
@@ -123,7 +123,7 @@ def order_read(case: Case) -> Iterator[Suspicion]:
         return
     cause = MOVES[moved.class_name] if moved is not None else _own_cause(case)
     before = case.reference.shapes[moved.inputs[0]] if moved is not None else shape
-    text = f"order: Keras's {case.layer.class_name} reads {_said(moved, before)}, port otherwise [{operation.source}]"
+    text = f"order: Keras's {case.layer.class_name} reads {_said(moved, before)}, port otherwise{operation.place}"
     yield Suspicion(cause, text, _patch(moved, before, operation), ways, stated=now is not None)
 
 
@@ -156,8 +156,8 @@ def order_given(case: Case) -> Iterator[Suspicion]:
         if positions.shape == case.trace.shapes[before]
     ]
     cause = "reshape" if {"view", "reshape", "_unsafe_view"} & set(names) else "permute"
-    text = f"output: Keras gives {shape[1:]} in this order of axes, the port's elements stand otherwise [{last.source}]"
-    yield Suspicion(cause, text, f"move the axes into Keras's order [{last.source}]", ways)
+    text = f"output: Keras gives {shape[1:]} in this order of axes, the port's elements stand otherwise{last.place}"
+    yield Suspicion(cause, text, f"move the axes into Keras's order{last.place}", ways)
 
 
 def _moves_elements(operation: Operation) -> bool:

@@ -78,7 +78,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
     if operation is None and name.startswith("Global") and case.steps:
         whole = _whole(case, subject, kind)
         last = case.trace.operations[case.steps[-1]]
-        text = f"pooling: Keras takes the {_NAMES[kind]} over all places, port {last.op} [{last.source}]"
+        text = f"pooling: Keras takes the {_NAMES[kind]} over all places, port {last.op}{last.place}"
         if whole is not None:
             yield Suspicion("pool-kind", text, f"take the {_NAMES[kind]} instead of {called(last)}", [whole])
     if operation is None or not subject.taken:
@@ -127,7 +127,7 @@ def _kind(
         edit = Edit(instead=Step(f"{kind}_pool{dimensions}d", {**keep, **more}))
         ways.insert(0, Way(Change(edits={own.case.place(operation): edit})))
     ways += [] if whole is None else [whole]
-    text = f"pooling: Keras {kind}, port {port or operation.op} [{operation.source}]"
+    text = f"pooling: Keras {kind}, port {port or operation.op}{operation.place}"
     yield Suspicion("pool-kind", text, f"{called(operation)}: take the {_NAMES[kind]}", ways)
 
 

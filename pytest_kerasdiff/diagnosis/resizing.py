@@ -58,7 +58,7 @@ def interpolations(case: Case) -> Iterator[Suspicion]:
         last = case.trace.operations[case.steps[-1]]
         cause = "cropping" if any(any(pair) for pair in cut) else "upsampling"
         cuts = f", {said(geometry.AXES[2], cut)} cut off first" if cause == "cropping" else ""
-        text = f"pixels: Keras resizes {words}{cuts}, port {last.op} otherwise [{last.source}]"
+        text = f"pixels: Keras resizes {words}{cuts}, port {last.op} otherwise{last.place}"
         yield Suspicion(cause, text, f"resize {words}{cuts}", ways)
 
 

@@ -83,8 +83,8 @@ def _prepared(case: Case) -> Iterator[Suspicion]:
             first = case.trace.operations[scaled[0]]
             yield Suspicion(
                 "input-scale",
-                f"Keras takes the input as it is, the port scales it: {words} [{first.source}]",
-                f"leave out {words} [{first.source}], or take it out of the port's preprocessing",
+                f"Keras takes the input as it is, the port scales it: {words}{first.place}",
+                f"leave out {words}{first.place}, or take it out of the port's preprocessing",
                 [Way(Change(edits=_without(case, scaled))), *(Way(Change(edits=_without(case, [s]))) for s in scaled)],
             )
         yield from _channels(case, keras_value, torch_value, before)
@@ -136,8 +136,8 @@ def _channels(case: Case, keras_value: int, torch_value: int, before: Sequence[i
             cause, what = "extra-layer", "its input as it is, the port turns another axis than the channels"
         yield Suspicion(
             cause,
-            f"Keras takes {what}: {operation.op} [{operation.source}]",
-            f"leave out {operation.name} [{operation.source}]",
+            f"Keras takes {what}: {operation.op}{operation.place}",
+            f"leave out {operation.name}{operation.place}",
             [Way(Change(edits=_without(case, [step])))],
         )
     if not reverses and where and case.reference.shapes[keras_value][-1] in (3, 4):
@@ -166,8 +166,8 @@ def exchanges(case: Case) -> Iterator[Suspicion]:
         if operation.op in _EXCHANGES and len(given) == 4 and _of_an_image(operation, given):
             yield Suspicion(
                 "permute",
-                f"the port exchanges axes that Keras leaves: {operation.op} [{operation.source}]",
-                f"leave out {operation.name} [{operation.source}]",
+                f"the port exchanges axes that Keras leaves: {operation.op}{operation.place}",
+                f"leave out {operation.name}{operation.place}",
                 [Way(Change(edits=_without(case, [step])))],
             )
 
@@ -188,8 +188,8 @@ def _layout(case: Case, torch_value: int, before: Sequence[int]) -> Iterator[Sus
             if ways:
                 yield Suspicion(
                     "input-layout",
-                    f"the port reshapes its input to {given} [{operation.source}], where its axes have to be moved",
-                    f"x.permute{orders[0]} [{operation.source}]",
+                    f"the port reshapes its input to {given}{operation.place}, where its axes have to be moved",
+                    f"x.permute{orders[0]}{operation.place}",
                     ways,
                 )
         elif operation.op in _EXCHANGES and (
@@ -197,19 +197,19 @@ def _layout(case: Case, torch_value: int, before: Sequence[int]) -> Iterator[Sus
         ):
             yield Suspicion(
                 "input-layout",
-                f"the port exchanges axes of its input that Keras leaves: {operation.op} [{operation.source}]",
-                f"leave out {operation.name} [{operation.source}]",
+                f"the port exchanges axes of its input that Keras leaves: {operation.op}{operation.place}",
+                f"leave out {operation.name}{operation.place}",
                 [Way(Change(edits=_without(case, [step])))],
             )
         elif operation.op == "permute" and len(shape) == 4:
             moved_as = [int(d) for d in operation.arguments.get("dims", ())]
             right = [0, 3, 1, 2]
             if sorted(moved_as) == [0, 1, 2, 3] and moved_as != right and moved_as[1] == 3:
-                words = f"the port moves the axes of its input as {tuple(moved_as)} [{operation.source}]"
+                words = f"the port moves the axes of its input as {tuple(moved_as)}{operation.place}"
                 yield Suspicion(
                     "input-layout",
                     f"{words}: rows and columns are exchanged",
-                    f"x.permute{tuple(right)} [{operation.source}]",
+                    f"x.permute{tuple(right)}{operation.place}",
                     [Way(Change(edits={step: Edit(arguments={"dims": right})}))],
                 )
 

@@ -131,7 +131,7 @@ def suspect(case: Case) -> Iterator[Suspicion]:
         changes = [own.with_arguments(**{name: list(theirs)}), own.rewritten(right)]
         if follows:
             changes.append(own.rewritten(dataclasses.replace(right, pads=own.keras.pads)))
-        text = f"{name}: Keras {theirs}, port {ours} [{own.operation.source}]"
+        text = f"{name}: Keras {theirs}, port {ours}{own.operation.place}"
         patch = f"{called(own.operation)}: {name} = {theirs}"
         yield Suspicion(name, text, _on_module(own.operation, name, theirs) or patch, [Way(c) for c in changes])
     yield from _groups(own)
@@ -165,7 +165,7 @@ def _turned(case: Case) -> Iterator[Suspicion]:
                  "pads": [list(p) for p in keras.pads]}  # fmt: skip
     edits = around(case, operation).removed(case)
     edits[case.place(operation)] = instead(operation, operation.inputs[0], Step("keras.convolution", arguments))
-    text = f"kernel: Keras {keras.size}, port {tuple(port)} [{operation.source}]"
+    text = f"kernel: Keras {keras.size}, port {tuple(port)}{operation.place}"
     patch = f"kernel_size={keras.size} and the kernel as it is: {called(operation)}"
     yield Suspicion("conv-kernel-layout", text, patch, [Way(Change(edits=edits))])
 
@@ -188,7 +188,7 @@ def _groups(own: Convolved) -> Iterator[Suspicion]:
     changed = [own.with_arguments(groups=own.groups)]
     if constants:
         changed.append(dataclasses.replace(changed[0], constants=constants))
-    text = f"groups: Keras {own.groups}, port {port} [{own.operation.source}]"
+    text = f"groups: Keras {own.groups}, port {port}{own.operation.place}"
     patch = _on_module(own.operation, "groups", own.groups) or f"groups={own.groups}"
     yield Suspicion("groups", text, patch, [Way(change) for change in changed])
 
