@@ -492,8 +492,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     np.savez(folder / "data.npz", x=x, y=y)
     np.savez(folder / "wide.npz", x=x[:, :5], y=y)
     for number in range(3):
-        (folder / "folders" / str(number)).mkdir(parents=True)
-        np.save(folder / "folders" / str(number) / "0.npy", x[number])
+        (folder / "images" / str(number)).mkdir(parents=True)
+        np.save(folder / "images" / str(number) / "0.npy", x[number])
     (folder / "own.py").write_text(
         "import numpy as np\n"
         "DATA = dict(np.load(__file__.replace('own.py', 'data.npz')))\n"
@@ -517,7 +517,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
             "too many": {**right, "samples": (300,)},
             "code": {**right, "data": "own:batches"},
             "shuffled": {**right, "data": "own:shuffled"},
-            "folders": {**right, "data": str(folder / "folders")},
+            "folders": {**right, "data": str(folder / "images")},
             "does not fit": {**right, "data": str(folder / "wide.npz")},
         },
     )
