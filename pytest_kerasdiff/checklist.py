@@ -56,6 +56,10 @@ class Switch:
     fails: bool = False
     where: str = ""
 
+    def __str__(self) -> str:
+        """As a line of ``--kerasdiff-off``."""
+        return f"{self.layer}::{self.check}: {self.off}"
+
     def matches(self, layer: str, check: str) -> bool:
         """Whether it speaks of this check of this layer; brackets in names stand for themselves."""
         pattern = self.layer.replace("[", "[[]")

@@ -15,6 +15,7 @@ from pytest_kerasdiff import (
     checklist,
     child,
     compact,
+    details,
     feeding,
     fingerprint,
     manifest,
@@ -154,6 +155,8 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     results = registry.run(reference, seen.candidate, seen.alignment, seen.verdicts, whole, switches)
     phases.begin("diagnose", "looking for causes")
     diagnosis = _diagnosis(reference, seen, results, wrong_input)
+    phases.begin("draw", "drawing the layers" if settings.report else "")
+    drawn = details.drawn(reference, seen) if settings.report else {}
     phases.begin("selftest", "self-test: fault" if settings.selftest else "")
     tested = None
     if settings.selftest:
@@ -174,6 +177,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         seen.verdicts,
         results,
         diagnosis,
+        drawn,
         tested,
         measured,
         phases,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -381,6 +382,23 @@ def resolve(
             (metavar,) = (option.metavar for option in OPTIONS if option.name == other)
             raise RunError(f"{flag} {words}: it goes with {prefix}{other}={metavar}")
     return Settings(keras_model=(folder / keras_model).resolve(), **values)
+
+
+def command(settings: Settings) -> str:
+    """The command line of the program that makes a run with these settings, as a shell takes it."""
+    words = ["python", "-m", "pytest_kerasdiff", str(settings.keras_model)]
+    for option in OPTIONS:
+        value = getattr(settings, option.name)
+        if value == option.default:
+            continue
+        if option.repeats:
+            words += [word for switch in value for word in (option.program_flag, str(switch))]
+        elif not option.metavar:
+            words.append(option.program_flag)
+        else:
+            several = isinstance(value, tuple) and not isinstance(value, Shard)
+            words += [option.program_flag, ",".join(map(str, value)) if several else str(value)]
+    return shlex.join(words)
 
 
 def _converted(option: Option, text: str, flag: str) -> Any:

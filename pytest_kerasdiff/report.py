@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_kerasdiff import __version__, audit, tally
+from pytest_kerasdiff import __version__, audit, details, options, tally
 from pytest_kerasdiff import manifest as manifest_file
 from pytest_kerasdiff.checks.subject import CheckResult
 from pytest_kerasdiff.checks.usage import unused
@@ -39,16 +39,19 @@ def build(
     verdicts: Sequence[LayerVerdict],
     checks: Sequence[CheckResult],
     diagnosis: Diagnosis,
+    drawn: Mapping[int, Mapping[str, Any]],
     tested: SelfTest | None,
     measured: Mapping[str, Mapping[str, Any]],
     phases: Phases,
     run: str,
 ) -> Report:
-    """Put a finished run into the report's form; ``run`` is its name."""
+    """Put a finished run into the report's form; ``run`` is its name, ``drawn`` what ``details.drawn`` gives."""
     left_out = audit.unexercised(reference)
     layers = [
         {
             **_layer(reference, judge, position, result),
+            **details.stated(reference, judge, position),
+            **drawn.get(position, dict.fromkeys(details.DRAWN)),
             "not_exercised": left_out.get(reference.layers[position].name, []),
             "causes": [dataclasses.asdict(cause) for cause in diagnosis.causes.get(position, [])],
             "pattern": diagnosis.patterns.get(position, ""),
@@ -63,6 +66,7 @@ def build(
         "verdict": tally.verdict(layers, checked),
         "keras_model": str(file.path),
         "torch": spec,
+        "command": options.command(settings),
         "precision": judge.precision,
         "tolerance": settings.tol,
         "layers": layers,
@@ -72,6 +76,7 @@ def build(
         "throughput": measured.get("throughput"),
         "selftest": None if tested is None else dataclasses.asdict(tested),
         "summary": tally.summary(layers, checked),
+        "coverage": _coverage(reference, judge, layers, checks, stated),
         "inputs": {
             name: {
                 "layout": layout.describe(),
@@ -112,8 +117,7 @@ def _repaired(diagnosis: Diagnosis) -> dict[str, float | None] | None:
 
 def _layer(reference: ReferenceTrace, judge: Judge, position: int, result: LayerVerdict) -> dict[str, Any]:
     layer, alignment = reference.layers[position], judge.alignment
-    value = alignment.pairs.get(layer.outputs[0])
-    span = alignment.span(value) if value is not None else []
+    span = details.span(judge, position)
     operations = judge.candidate.trace.operations
     main = alignment.main.get(position, span[-1] if span else None)
     return {
@@ -151,6 +155,43 @@ def _error(error: Error | None) -> dict[str, Any] | None:
     }
 
 
+def _coverage(
+    reference: ReferenceTrace,
+    judge: Judge,
+    layers: Sequence[Mapping[str, Any]],
+    checks: Sequence[CheckResult],
+    stated: Manifest,
+) -> dict[str, dict[str, int]]:
+    """How many layers, Keras weights and torch parameters and buffers there are, and how many were compared."""
+    compared = {check.layer for check in checks if check.check == "weights" and check.status != "off"}
+    owners: dict[str, tuple[int, bool]] = {}
+    for layer in reference.layers:
+        _, so_far = owners.get(layer.weight_owner, (0, False))
+        owners[layer.weight_owner] = len(layer.weights), so_far or layer.name in compared
+    trace, left_out = judge.candidate.trace, _unused(judge, stated)
+    parameters = {name for name, array in trace.parameters.items() if array.dtype.kind in "fc"}
+    taken = {name for constant in trace.constants.values() for name in constant.origins} & parameters
+    declared = sum(bool(reason) for name, reason in left_out.items() if name in parameters - taken)
+    return {
+        "layers": {
+            "all": len(layers),
+            "compared": sum(layer["status"] in ("pass", "fault", "inherited") for layer in layers),
+            "declared": sum(layer["status"] == "declared" for layer in layers),
+            "not_exercised": sum(bool(layer["not_exercised"]) for layer in layers),
+        },
+        "weights": {
+            "all": sum(number for number, _ in owners.values()),
+            "compared": sum(number for number, was_compared in owners.values() if was_compared),
+        },
+        "parameters": {
+            "all": len(parameters),
+            "compared": len(taken),
+            "declared": declared,
+            "unused": len(parameters - taken) - declared,
+        },
+    }
+
+
 def _unused(judge: Judge, stated: Manifest) -> dict[str, str]:
     """Torch parameters that no operation of the run took, with the reason where the manifest states one."""
     return {name: stated.declared.get(name, "") for name in unused(judge.candidate.trace)}
@@ -161,8 +202,7 @@ def write_manifest(path: Path, spec: str, reference: ReferenceTrace, judge: Judg
     layers: dict[str, str | tuple[str, str]] = {}
     operations = judge.candidate.trace.operations
     for position, layer in enumerate(reference.layers):
-        value = judge.alignment.pairs.get(layer.outputs[0])
-        span = judge.alignment.span(value) if value is not None else []
+        span = details.span(judge, position)
         if span:
             # From the operation that stands for the layer: what comes before it (a padding) may change with the port.
             main = judge.alignment.main.get(position, span[0])
