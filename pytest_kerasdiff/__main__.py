@@ -6,6 +6,7 @@ Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,9 +15,12 @@ from pathlib import Path
 from pytest_kerasdiff import manifest, modelfile, options, reportfile, supervisor, text
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.progress import Progress
+from pytest_kerasdiff.writers import terminal
 
 CACHE = Path(".pytest_cache", "d", "kerasdiff")
 """Where pytest keeps the same, by default; in the current folder."""
+_CODES = {"good": 32, "bad": 31, "warn": 33, "faint": 2}
+"""Source: ECMA-48, SGR parameters."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,11 +61,12 @@ def _merge(arguments: Sequence[str]) -> int:
 
 def _show(report: reportfile.Report) -> int:
     """Print a report; the exit status that says what it says."""
-    for line in [*text.header(report), "", *text.summary(report)]:
-        print(line)
-    for layer in report["layers"]:
-        if layer["status"] in ("fault", "unpaired"):
-            print(f"\n{text.layer_block(layer)}")
+    has_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    header = [terminal.Line(words) for words in (*text.header(report), "")]
+    for line in [*header, *terminal.summary(report, "program")]:
+        for words in terminal.fold(line.words, width):
+            print(f"\x1b[{_CODES[line.style]}m{words}\x1b[0m" if has_colours and line.style else words)
     return 0 if report["verdict"] == "pass" else 1
 
 

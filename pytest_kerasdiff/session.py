@@ -35,6 +35,7 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.progress import Progress
+from pytest_kerasdiff.writers import terminal
 
 Report = Mapping[str, Any]
 
@@ -427,8 +428,10 @@ class KerasdiffSession:
             for path in (self.models if self._controller is None else ())
         ]
 
-    def summaries(self) -> Iterator[tuple[str, list[str]]]:
+    def summaries(self) -> Iterator[tuple[str, list[terminal.Line]]]:
         """(model, lines) of each report."""
+        verbosity = self._config.get_verbosity()
         for path, report in self._reports.items():
             if self._controller is None:
-                yield path.name, [*text.header(report), *text.summary(report)]
+                header = [terminal.Line(words) for words in text.header(report)] if verbosity >= 0 else []
+                yield path.name, [*header, *terminal.summary(report, "pytest", verbosity)]

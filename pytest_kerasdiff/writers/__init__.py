@@ -1,0 +1,1 @@
+"""Forms of a report that people read, each made of the report alone."""
