@@ -81,6 +81,10 @@ def pytest_configure(config: pytest.Config) -> None:
         )
         config.stash[SESSION] = made
         config.pluginmanager.register(_TurnedOff(made))
+        if config.pluginmanager.hasplugin("html"):
+            from pytest_kerasdiff import columns
+
+            config.pluginmanager.register(columns.Columns())
     except RunError as error:
         _close(config)
         if not _is_told(config):
@@ -264,3 +268,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for line in lines:
             for words in terminal.fold(line.words, width):
                 terminalreporter.write_line(words, **_MARKUP[line.style])
+    for command in session.annotations():
+        terminalreporter.write_line(command)

@@ -24,7 +24,6 @@ from pytest_kerasdiff import (
     manifest,
     modelfile,
     once,
-    reportfile,
     supervisor,
     tally,
     text,
@@ -35,7 +34,7 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.progress import Progress
-from pytest_kerasdiff.writers import terminal
+from pytest_kerasdiff.writers import files, github, terminal
 
 Report = Mapping[str, Any]
 
@@ -383,7 +382,7 @@ class KerasdiffSession:
     def _publish(self, path: Path) -> None:
         folder = self.models[path].report
         if folder is not None:
-            reportfile.publish(self._reports[path], folder / self._report_name(path))
+            files.publish(self._reports[path], folder / self._report_name(path))
 
     def turn_off(self, node_id: str, layer: str, check: str, reason: str) -> None:
         """Note that a marker has turned a check of a model off: the report at the end shows it."""
@@ -435,3 +434,8 @@ class KerasdiffSession:
             if self._controller is None:
                 header = [terminal.Line(words) for words in text.header(report)] if verbosity >= 0 else []
                 yield path.name, [*header, *terminal.summary(report, "pytest", verbosity)]
+
+    def annotations(self) -> Iterator[str]:
+        """Commands to GitHub's runner, of all reports."""
+        for report in self._reports.values() if self._controller is None else ():
+            yield from github.lines(report, os.environ, self._config.rootpath)
