@@ -73,11 +73,16 @@ class KerasdiffSession:
         if len(self.models) > 1 and any(s.record or s.reference for s in settings):
             raise RunError("--kerasdiff-record and --kerasdiff-reference speak of one model: run it for one at a time")
         self.is_distributed = getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput")
-        if self.is_distributed and any(s.min_speed is not None or s.baseline is not None for s in settings):
+        has_limits = any(s.min_speed is not None or s.baseline is not None for s in settings)
+        if self.is_distributed and has_limits:
             # pytest-benchmark measures nothing there, and its own comparison then passes anything.
             raise RunError(
                 "--kerasdiff-min-speed and --kerasdiff-baseline: speed is not measured while pytest-xdist's workers "
                 "run: run it with -n 0"
+            )
+        if has_limits and getattr(config.option, "benchmark_skip", False):
+            raise RunError(
+                "--kerasdiff-min-speed and --kerasdiff-baseline: --benchmark-skip leaves out what they limit"
             )
         self._runs: dict[Path, supervisor.Run] = {}
         self._shared: dict[Path, Path] = {}

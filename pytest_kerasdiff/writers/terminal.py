@@ -35,7 +35,7 @@ def summary(report: Report, face: Face, verbosity: int = 0) -> Iterator[Line]:
     Args:
         report: The report.
         face: Who shows it. pytest has already shown each failing layer's block.
-        verbosity: -1 and less: what fails; 1 and more: every block, every check, more layers.
+        verbosity: -1 and less: what fails, and what was measured; 1 and more: every block, every check, more layers.
     """
     failing = [layer for layer in report["layers"] if layer["status"] in ("fault", "unpaired")]
     passes = report["verdict"] == "pass"
@@ -51,9 +51,9 @@ def summary(report: Report, face: Face, verbosity: int = 0) -> Iterator[Line]:
         yield Line("")
     yield from _inherited(report["layers"])
     yield from _checks(report["checks"], verbosity)
+    yield from _measured(report)
     if verbosity < 0:
         return
-    yield from _measured(report)
     yield from (Line(words) for words in _table(report["checks"], verbosity))
     yield from _compared(report, verbosity)
     yield from (Line(f"  next      {words}") for words in _next(report, face, failing))
