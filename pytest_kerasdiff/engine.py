@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kerasdiff import (
+    bundle,
     checklist,
     child,
     compact,
@@ -192,6 +193,9 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         phases,
         job.folder.name,
     )
+    if settings.bundle is not None:
+        faults = {i: layer for i, layer in enumerate(data["layers"]) if layer["status"] == "fault"}
+        data["notes"] += bundle.write(settings.bundle, reference, seen, faults)
     if settings.write_manifest is not None:
         report.write_manifest(settings.write_manifest, spec, reference, judge, stated)
     temporary = job.folder / f".{child.REPORT}"

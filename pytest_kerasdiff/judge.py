@@ -390,7 +390,7 @@ class Judge:
         sources = _Sources(self, position, torch_value, ignoring)
         inside = self.alignment.torch.between(sources, torch_value)
         needed = {operand for v in inside if (n := self.alignment.torch.node(v)) for operand in n.operands} - inside
-        return {v: self._for_torch(sources[v], v) for v in {*needed, *(v for v in also if v in sources)}}
+        return {v: self.in_port_layout(sources[v], v) for v in {*needed, *(v for v in also if v in sources)}}
 
     def read_of(self, keras_value: int) -> Array | None:
         """Which steps of a value anything reads, (batch, steps); None where all of them."""
@@ -422,8 +422,12 @@ class Judge:
             found += self.inputs_of(at, ignoring) if at in self.alignment.computed_with or at in ignoring else [value]
         return found
 
-    def _for_torch(self, keras_value: int, torch_value: int) -> Array:
-        """Keras's array of a value as the port would hold it."""
+    def in_port_layout(self, keras_value: int, torch_value: int) -> Array:
+        """Keras's array of a value as the port would hold it.
+
+        Raises:
+            AxesError: It cannot be brought into the port's layout.
+        """
         array, read = self._reference.values[keras_value], self._unread.get(keras_value)
         if read is not None:  # ports leave zeros where no layer reads, or mask by a product
             array = np.where(read.reshape(*read.shape, *[1] * (array.ndim - 2)), array, 0)

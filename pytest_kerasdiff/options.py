@@ -57,6 +57,7 @@ class Settings:
     device: str = "cpu"
     inputs: Path | None = None
     report: Path | None = None
+    bundle: Path | None = None
     trust: bool = False
     selftest: bool = False
     no_cache: bool = False
@@ -300,6 +301,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("device", "torch device of the port", _text, "NAME"),
     Option("inputs", "real probe inputs (`.npy` or `.npz`) instead of generated ones", _path, "PATH"),
     Option("report", "folder that receives the report, for programs and for people", _path, "DIR"),
+    Option(
+        "bundle", "folder that receives each layer at fault with a script that shows it with torch alone", _path, "DIR"
+    ),
     Option("trust", "run code stored in the model files", _switch, ""),
     Option(
         "selftest",

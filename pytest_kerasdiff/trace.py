@@ -307,6 +307,20 @@ class Candidate(Protocol):
     def changed(self, change: Change) -> Candidate:
         """The same program with a change; shapes and recorded outputs stay those of the unchanged one."""
 
+    def script(self, output: int, given: Mapping[int, str]) -> tuple[str, dict[str, Array]]:
+        """The part of the program that leads to a value, as Python that needs torch alone.
+
+        Args:
+            output: The value, ``v<number>`` in the script.
+            given: Values that are not computed → the expression that has each.
+
+        Returns:
+            The lines, which look constants up in a dict ``t`` of tensors, and these constants by name.
+
+        Raises:
+            ReplayError: An operation cannot be written down.
+        """
+
     def in_precision(self, precision: str) -> Candidate:
         """The same program in other arithmetic: "float64" or "float32"."""
 

@@ -131,6 +131,10 @@ class ToyCandidate:
         }
         return result
 
+    def script(self, output: int, given: Mapping[int, str]) -> tuple[str, dict[str, Array]]:
+        """numpy has no torch operations to write down."""
+        raise ReplayError("a toy")
+
     def in_precision(self, precision: str) -> ToyCandidate:
         """numpy computes in what it is given."""
         return self

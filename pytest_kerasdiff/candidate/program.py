@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from pytest_kerasdiff.candidate import edited, expanded
+from pytest_kerasdiff.candidate import edited, expanded, script
 from pytest_kerasdiff.candidate.instruction import Instruction, unwritten
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.trace import Array, CandidateTrace, Constant, ConstantData, Operation, ReplayError, Value
@@ -113,6 +113,23 @@ class Program:
             visit(number, array_of(values[number]))
         # Who visits keeps nothing, and the next step runs after: no copy is needed.
         self._execute(range(len(self._instructions)), values, lambda n, t: visit(n, _shared(t)), wanted)
+
+    def script(self, output: int, given: Mapping[int, str]) -> tuple[str, dict[str, Array]]:
+        """The part of the program that leads to a value, as Python; see ``Candidate.script``."""
+        steps = [(self._instructions[i], self._trace.operations[i]) for i in self._needed([output], set(given))]
+        numbers = dict.fromkeys(
+            leaf.index
+            for instruction, _ in steps
+            for leaf in pytree.tree_leaves((instruction.args, dict(instruction.kwargs)))
+            if isinstance(leaf, Constant)
+        )
+        names: dict[int, str] = {}
+        for number in numbers:
+            origins = self._trace.constants[number].origins if number in self._trace.constants else ()
+            name = f"port.{origins[0] if len(origins) == 1 else f'constant_{number}'}"
+            names[number] = name if name not in names.values() else f"{name}_{number}"
+        made = "\n".join(script.lines(steps, given, {number: f"t[{name!r}]" for number, name in names.items()}))
+        return made, {name: array_of(self._constants[number]) for number, name in names.items()}
 
     def changed(self, change: Change) -> Program:
         """The same program with other constants and operations; see ``Candidate.changed``."""
