@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_kerasdiff import child
 from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.writers import page
 
 SCHEMA = 1
 """Changes when a field of the report changes its meaning."""
 Report = dict[str, Any]
 
 
+def _json(report: Mapping[str, Any]) -> str:
+    return json.dumps(report, indent=1) + "\n"
+
+
+_WRITERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"report.html": page.render, child.REPORT: _json}
+"""Name of a file → what makes its text. The report itself is last: who finds it finds the others."""
+
+
 def publish(report: Mapping[str, Any], folder: Path) -> None:
-    """Write ``report.json`` into the user's folder.
+    """Write ``report.json``, and what persons read of it, into the user's folder.
 
     Raises:
         RunError: The folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{child.REPORT}.{os.getpid()}"
-        temporary.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-        os.replace(temporary, folder / child.REPORT)
+        for name, written in _WRITERS.items():
+            temporary = folder / f".{name}.{os.getpid()}"
+            temporary.write_text(written(report), "utf-8")
+            os.replace(temporary, folder / name)
     except OSError as error:
         raise RunError(f"{folder}: the report cannot be written: {error.strerror or error}") from None
 

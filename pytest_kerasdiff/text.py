@@ -25,16 +25,16 @@ def layer_block(layer: Layer) -> str:
     if layer["status"] == "inherited":
         origin = f"inherits from {layer['inherits_from']}" if layer["inherits_from"] else layer["reason"]
         alone = "isolated within the limit" if layer["isolated"] and layer["isolated"]["passes"] else layer["reason"]
-        return f"{_title(layer)}\n  {origin}: cumulative {_measure(layer['cumulative'])}, {alone}"
+        return f"{_title(layer)}\n  {origin}: cumulative {measure(layer['cumulative'])}, {alone}"
     lines = [_title(layer)]
     if layer["status"] == "unpaired":
         return "\n".join([*lines, f"  unpaired     {layer['reason']}"])
     isolated, cumulative = layer["isolated"], layer["cumulative"]
     mark = "✗ at fault" if layer["status"] == "fault" else "✓"
-    lines.append(f"  isolated     {_measure(isolated)}      limit {_number(isolated['limit'])}     {mark}")
-    lines.append(f"  cumulative   {_measure(cumulative)}")
+    lines.append(f"  isolated     {measure(isolated)}      limit {number(isolated['limit'])}     {mark}")
+    lines.append(f"  cumulative   {measure(cumulative)}")
     if not isolated["reason"]:
-        got, expected = _told_apart(isolated["got"], isolated["expected"])
+        got, expected = told_apart(isolated["got"], isolated["expected"])
         lines.append(
             f"  where        worst at {tuple(isolated['worst'])}: got {got}, expected {expected}; "
             f"{isolated['differing']:.1%} of elements differ"
@@ -54,7 +54,7 @@ def _causes(layer: Layer) -> Iterator[str]:
         yield f"  cause        {cause['id']}: {cause['text']}"
         if cause["after"] is not None:
             how = "confirmed on a second input" if cause["confirmed"] else "not confirmed"
-            yield f"  tried        {cause['patch']}: {_number(cause['before'])} → {_number(cause['after'])}   {how}"
+            yield f"  tried        {cause['patch']}: {number(cause['before'])} → {number(cause['after'])}   {how}"
         elif cause["patch"]:
             yield f"  remedy       {cause['patch']} (not tried)"
     if layer["pattern"]:
@@ -84,7 +84,7 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
         parts.append(f"{counts['checks'] - counts['checks_failed']} of {counts['checks']} checks pass")
     if counts["checks_off"]:
         parts.append(f"{counts['checks_off']} off")
-    yield f"{_verdict(report)}: {', '.join(parts)}"
+    yield f"{verdict(report)}: {', '.join(parts)}"
     for layer in failing:
         yield f"  {layer['status']:<9} {_title(layer)}  {_short(layer)}"
         yield from _remedies(layer)
@@ -101,11 +101,11 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
         yield from _selftest(report)
     repaired = report["repaired"]
     if repaired is not None and (repaired["before"] is None or repaired["before"] != repaired["after"]):
-        before, after = (_number(repaired[key]) for key in ("before", "after"))
+        before, after = (number(repaired[key]) for key in ("before", "after"))
         yield f"  repaired  the model's output with all confirmed causes undone: {before} → {after}"
     if worst is not None:
         name, error = worst
-        yield f"  worst passing layer: {name}, {_number(error['max_abs'])} of limit {_number(error['limit'])}"
+        yield f"  worst passing layer: {name}, {number(error['max_abs'])} of limit {number(error['limit'])}"
     yield from _left_out(report["layers"])
     if report["unused_parameters"]:
         undeclared = [name for name, reason in report["unused_parameters"].items() if not reason]
@@ -114,7 +114,8 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"  torch parameters no operation used: {', '.join(undeclared[:6])}{more}"
 
 
-def _verdict(report: Mapping[str, Any]) -> str:
+def verdict(report: Mapping[str, Any]) -> str:
+    """Whether the port is equivalent, in words."""
     if report["verdict"] == "pass":
         return "equivalent"
     failed = {check["check"] for check in report["checks"] if check["status"] == "fail"}
@@ -159,7 +160,7 @@ def _selftest(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"    {one:<24} {len(own):>3} seeded, {caught} caught, {named} named, {confirmed} confirmed"
     for fault in faults:
         if not fault["caught"]:
-            moved = f"moves {_number(fault['effect'])} of limit {_number(fault['limit'])}"
+            moved = f"moves {number(fault['effect'])} of limit {number(fault['limit'])}"
             yield f"    {fault['status']:<13} {fault['id']} in {fault['layer']}: {fault['words']}; its output {moved}"
     left_out = report["selftest"]["not_seeded"]
     for reason in dict.fromkeys(left_out.values()):
@@ -171,8 +172,8 @@ def _left_out(layers: Sequence[Layer]) -> Iterator[str]:
     found = [(layer["name"], words) for layer in layers for words in layer["not_exercised"]]
     if found:
         several = "; ".join(f"{name}: {words}" for name, words in found[:3])
-        number = sum(bool(layer["not_exercised"]) for layer in layers)
-        yield f"  not exercised by these inputs: {count(number, 'layer')} ({several}{' …' * (len(found) > 3)})"
+        several_layers = count(sum(bool(layer["not_exercised"]) for layer in layers), "layer")
+        yield f"  not exercised by these inputs: {several_layers} ({several}{' …' * (len(found) > 3)})"
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -212,18 +213,19 @@ def _title(layer: Layer) -> str:
 def _short(layer: Layer) -> str:
     if layer["isolated"] is None:
         return str(layer["reason"])
-    return f"isolated {_measure(layer['isolated'])}, limit {_number(layer['isolated']['limit'])}"
+    return f"isolated {measure(layer['isolated'])}, limit {number(layer['isolated']['limit'])}"
 
 
-def _measure(error: Mapping[str, Any] | None) -> str:
+def measure(error: Mapping[str, Any] | None) -> str:
+    """An error against the scale of its layer, or why there is no number."""
     if error is None:
         return "not compared"
     if error["reason"]:
         return str(error["reason"])
-    return f"{_number(error['max_abs'])} of scale {_number(error['scale'])}"
+    return f"{number(error['max_abs'])} of scale {number(error['scale'])}"
 
 
-def _told_apart(first: float | None, second: float | None) -> tuple[str, str]:
+def told_apart(first: float | None, second: float | None) -> tuple[str, str]:
     """Two numbers with as many digits as it takes to see that they differ."""
     for digits in range(3, 17):
         texts = tuple("∞" if value is None else f"{value:.{digits}g}" for value in (first, second))
@@ -232,7 +234,8 @@ def _told_apart(first: float | None, second: float | None) -> tuple[str, str]:
     return texts[0], texts[1]
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A number in three digits; none stands for one that is not finite."""
     return "∞" if value is None else f"{value:.3g}"
 
 
