@@ -97,7 +97,7 @@ def outline(counts: Sequence[float], most: float, width: int, height: int) -> st
 
 
 def shades(rows: Sequence[Sequence[float | None]]) -> list[tuple[int, str]]:
-    """The cells of an error map, those of one shade as one path over a grid of unit cells.
+    """The cells of an error map, those of one shade as one path of strokes over a grid of unit cells.
 
     Returns:
         (shade, path): shade 1 … ``LEVELS`` in equal parts of the largest error, 0 for cells without a number.
@@ -107,7 +107,7 @@ def shades(rows: Sequence[Sequence[float | None]]) -> list[tuple[int, str]]:
     cells: dict[int, list[str]] = {}
     for y, row in enumerate(rows):
         for x, level in _runs(row, most):
-            cells.setdefault(level[0], []).append(f"M{x} {y}h{level[1]}v1h-{level[1]}z")
+            cells.setdefault(level[0], []).append(f"M{x} {y}.5h{level[1]}")
     return [(level, "".join(cells[level])) for level in sorted(cells)]
 
 
@@ -153,7 +153,7 @@ def depth(
     positive = [v for v in (*isolated, *cumulative, *limits) if v is not None and v > 0 and math.isfinite(v)]
     low = math.floor(math.log10(min(positive, default=1e-16)))
     high = max(low + 1, math.ceil(math.log10(max(positive, default=1.0))))
-    frame = Frame(62, 34, step * count, 230)
+    frame = Frame(62, 46, step * count, 230)
     zero_y, none_y = frame.top + frame.height + 18, frame.top - 16
 
     def place(index: int, value: float | None) -> Point | None:

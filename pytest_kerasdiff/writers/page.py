@@ -49,7 +49,7 @@ def render(report: Mapping[str, Any]) -> str:
     """
     found = rows.rows(report)
     script, style = (_source(name) for name in ("page.js", "page.css"))
-    return _environment().get_template("page.html.j2").render(
+    made = _environment().get_template("page.html.j2").render(
         report=report,
         verdict=text.verdict(report),
         passes=report.get("verdict") == "pass",
@@ -73,6 +73,8 @@ def render(report: Mapping[str, Any]) -> str:
             )
         ),
     )  # fmt: skip
+    # Names of files need not be text: what cannot be written as UTF-8 is a question mark.
+    return made.encode("utf-8", "replace").decode("utf-8")
 
 
 @functools.cache

@@ -18,6 +18,8 @@
     if (link && link.getAttribute("href") === location.hash) show(location.hash);
   });
   show(location.hash);
+  // While it loads, the browser goes to the target itself and takes the focus away.
+  addEventListener("load", () => show(location.hash));
 
   // Buttons that only work with a script are made by it.
   for (const box of document.querySelectorAll(".code")) {
