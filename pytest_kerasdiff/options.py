@@ -288,7 +288,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("seed", "seed of the probe inputs", _whole, "N"),
     Option("device", "torch device of the port", _text, "NAME"),
     Option("inputs", "real probe inputs (`.npy` or `.npz`) instead of generated ones", _path, "PATH"),
-    Option("report", "folder that receives report.json", _path, "DIR"),
+    Option("report", "folder that receives report.json and report.html", _path, "DIR"),
     Option("trust", "run code stored in the model files", _switch, ""),
     Option(
         "selftest",
