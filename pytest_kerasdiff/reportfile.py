@@ -17,28 +17,39 @@ SCHEMA = 1
 Report = dict[str, Any]
 
 
-def _json(report: Mapping[str, Any]) -> str:
-    return json.dumps(report, indent=1) + "\n"
-
-
-_WRITERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"report.html": page.render, child.REPORT: _json}
-"""Name of a file → what makes its text. The report itself is last: who finds it finds the others."""
+_PAGES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"report.html": page.render}
+"""Name of a file beside the report → what writes the report for a reader."""
 
 
 def publish(report: Mapping[str, Any], folder: Path) -> None:
-    """Write ``report.json``, and what persons read of it, into the user's folder.
+    """Write ``report.json``, and the same for readers, into the user's folder.
 
     Raises:
         RunError: The folder cannot be written.
     """
+    keep(report, folder)
+    for name, render in _PAGES.items():
+        _write(folder / name, render(report))
+
+
+def keep(report: Mapping[str, Any], folder: Path) -> None:
+    """Write ``report.json`` alone.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    _write(folder / child.REPORT, json.dumps(report, indent=1) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file aside and rename it, so that it is complete or not there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, written in _WRITERS.items():
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_text(written(report), "utf-8")
-            os.replace(temporary, folder / name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}.{os.getpid()}"
+        temporary.write_text(text, "utf-8")
+        os.replace(temporary, path)
     except OSError as error:
-        raise RunError(f"{folder}: the report cannot be written: {error.strerror or error}") from None
+        raise RunError(f"{path.parent}: the report cannot be written: {error.strerror or error}") from None
 
 
 def read(path: Path) -> Report:

@@ -59,7 +59,7 @@ class Structure(HTMLParser):
             self.headings.append(int(tag[1]))
         if tag == "svg":
             self.svgs.append([])
-        elif "svg" in self._open:
+        elif self._open[-1:] == ["svg"]:
             self.svgs[-1].append(tag)
         if tag not in VOID:
             self._open.append(tag)
@@ -352,6 +352,13 @@ def test_layers_are_sorted_by_a_column(show: Any) -> None:
     assert shown(opened) == ["conv2d_5", "conv2d_3", "conv2d_4", "conv2d_1", "conv2d_2"]
     assert head.get_attribute("aria-sort") == "descending"
     assert opened.locator("#table th[aria-sort]").count() == 1
+
+
+def test_what_is_not_there_is_sorted_last(show: Any) -> None:
+    layers = [made_reports.layer(i, torch=torch) for i, torch in enumerate(("b", None, "a", "1.5"), 1)]
+    opened: Page = show(made_reports.report(layers))
+    opened.get_by_role("button", name="torch partner").click()
+    assert shown(opened) == ["conv2d_4", "conv2d_3", "conv2d_1", "conv2d_2"]
 
 
 def is_open(page: Page, number: int) -> bool:

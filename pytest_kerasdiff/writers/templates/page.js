@@ -17,8 +17,7 @@
     // The hash changes before this runs again; a link to where the page already is changes nothing.
     if (link && link.getAttribute("href") === location.hash) show(location.hash);
   });
-  show(location.hash);
-  // While it loads, the browser goes to the target itself and takes the focus away.
+  // Not before: while it loads, the browser goes to the target itself and takes the focus away.
   addEventListener("load", () => show(location.hash));
 
   // Buttons that only work with a script are made by it.
