@@ -1,4 +1,4 @@
-"""The program: ``python -m pytest_kerasdiff model.h5 --torch module:callable``, and its command ``merge``.
+"""The program: ``python -m pytest_kerasdiff model.h5 --torch module:callable``, and its commands on reports.
 
 Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.
 """
@@ -6,17 +6,21 @@ Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_kerasdiff import manifest, modelfile, options, reportfile, supervisor, text
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.progress import Progress
+from pytest_kerasdiff.writers import changes, files, github, terminal
 
 CACHE = Path(".pytest_cache", "d", "kerasdiff")
 """Where pytest keeps the same, by default; in the current folder."""
+_CODES = {"good": 32, "bad": 31, "warn": 33, "faint": 2}
+"""Source: ECMA-48, SGR parameters."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m pytest_kerasdiff",
         description="Prove a PyTorch port of a Keras model equal, layer by layer.",
         epilog="Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made. "
-        "Another command: merge (see merge --help).",
+        "Other commands: merge, report (see report --help).",
     )
     made.add_argument("keras_model", metavar="KERAS_MODEL", help="the Keras file: .h5, .hdf5, .keras")
     for option in options.OPTIONS:
@@ -51,17 +55,45 @@ def _merge(arguments: Sequence[str]) -> int:
     given = known.parse_args(arguments)
     report = merged.merge({name: reportfile.read(Path(name)) for name in given.reports})
     if given.report is not None:
-        reportfile.publish(report, given.report)
+        files.publish(report, given.report)
     return _show(report)
+
+
+def _report(arguments: Sequence[str]) -> int:
+    """Show a report, or what changed between two."""
+    known = argparse.ArgumentParser(
+        prog="python -m pytest_kerasdiff report",
+        description="Show a report once more; of two, what changed from the first to the second.",
+        epilog="Exit status: 0 the (last) report says equivalent, 1 it does not, 2 one cannot be read.",
+    )
+    known.add_argument("reports", metavar="REPORT", nargs="+", help="report.json, or its folder; one or two")
+    known.add_argument("--report", metavar="DIR", type=Path, help="folder that receives the (last) report in all forms")
+    given = known.parse_args(arguments)
+    if len(given.reports) > 2:
+        raise RunError(f"report: got {len(given.reports)} reports, expected one, or two to be compared")
+    *before, report = (reportfile.read(Path(name)) for name in given.reports)
+    if given.report is not None:
+        files.publish(report, given.report)
+    if not before:
+        return _show(report)
+    for line in changes.lines(before[0], report):
+        print(line)
+    return 0 if report["verdict"] == "pass" else 1
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"merge": _merge, "report": _report}
 
 
 def _show(report: reportfile.Report) -> int:
     """Print a report; the exit status that says what it says."""
-    for line in [*text.header(report), "", *text.summary(report)]:
-        print(line)
-    for layer in report["layers"]:
-        if layer["status"] in ("fault", "unpaired"):
-            print(f"\n{text.layer_block(layer)}")
+    has_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    header = [terminal.Line(words) for words in (*text.header(report), "")]
+    for line in [*header, *terminal.summary(report, "program")]:
+        for words in terminal.fold(line.words, width):
+            print(f"\x1b[{_CODES[line.style]}m{words}\x1b[0m" if has_colours and line.style else words)
+    for command in github.lines(report, os.environ, Path.cwd()):
+        print(command)
     return 0 if report["verdict"] == "pass" else 1
 
 
@@ -80,11 +112,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _merge(words[1:]) if words[:1] == ["merge"] else _compare(words)
+        command = _COMMANDS.get(words[0]) if words else None
+        return command(words[1:]) if command is not None else _compare(words)
     except RunError as error:
         # The engine speaks of options by pytest's names.
         print(f"error: {str(error).replace('--kerasdiff-', '--')}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # nobody reads on; Source: Python's library reference, "Note on SIGPIPE"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -119,7 +155,7 @@ def _compare(arguments: Sequence[str]) -> int:
     if settings.record is not None:
         print(_recorded(settings))
     if settings.report is not None:
-        reportfile.publish(report, settings.report)
+        files.publish(report, settings.report)
     return _show(report)
 
 

@@ -74,6 +74,10 @@ class _Fed:
     notes: tuple[str, ...]
 
 
+class _UnfitError(Exception):
+    """The port cannot run on the user's data as it is preprocessed: its accuracy cannot be measured, and that fails."""
+
+
 def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     """Record the port, wait for the reference trace, compare, and write the report into the job's folder.
 
@@ -86,7 +90,7 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     file = modelfile.read(settings.keras_model)
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     spec = manifest.port(settings.torch, stated, file.path)
-    baseline = throughput.read_baseline(settings.baseline, settings.throughput) if settings.baseline else None
+    baseline = _baseline(settings)
     if settings.data is not None and not fingerprint.is_code(settings.data) and not Path(settings.data).exists():
         raise RunError(f"{settings.data}: no such file or folder (--kerasdiff-data)")
     reference: ReferenceTrace | None = None
@@ -137,19 +141,24 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
         settings.reference or _awaited(child.further_of(job.folder / child.REFERENCE_TRACE))
     )
     measured: dict[str, dict[str, Any]] = {}
+    unmeasured: dict[str, str] = {}
     if settings.data is not None:
         phases.begin("wait_for_predictions")
         made = settings.reference or _awaited(job.folder / child.PREDICTIONS)
         phases.begin("accuracy", "torch: sample")
-        measured["accuracy"] = _counted(port, made, reference, judge, inputs, settings, stated, phases)
+        try:
+            measured["accuracy"] = _counted(port, made, reference, judge, inputs, settings, stated, phases)
+        except _UnfitError as error:
+            unmeasured["accuracy"] = str(error)
     if settings.throughput:
         phases.begin("throughput", "torch: timing" if settings.reference else "torch: timing, in turns with Keras:")
         layouts = list(judge.layouts_used.values())
         measured["throughput"] = throughput.measure(port, reference, layouts, settings, baseline, phases.step)
     phases.begin("checks", "checking the model")
     whole = gather.whole(
-        reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared, settings.asked_checks, measured
-    )
+        reference, further, judge, facts, stated, settings.tol, fixed_batch, prepared, settings.asked_checks, measured,
+        unmeasured,
+    )  # fmt: skip
     wrong_input = _wrong_input(reference, judge, again)
     seen = judge if wrong_input is None else wrong_input.undone
     results = registry.run(reference, seen.candidate, seen.alignment, seen.verdicts, whole, switches)
@@ -188,6 +197,12 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     temporary = job.folder / f".{child.REPORT}"
     temporary.write_text(json.dumps(data, indent=1), "utf-8")
     os.replace(temporary, job.folder / child.REPORT)
+
+
+def _baseline(settings: Settings) -> list[dict[str, Any]] | None:
+    if settings.baseline is None:
+        return None
+    return throughput.read_baseline(settings.baseline, settings.throughput, settings.keras_model)
 
 
 def _feed(
@@ -273,9 +288,18 @@ def _counted(
         judge.notes.append(f"accuracy is that of the first of {1 + len(others)} outputs, {first}")
     layouts = list(judge.layouts_used.values())
     with port.deployed() as outputs:
-        found = compare.compare(
-            lambda arrays: outputs(arrays)[place], made, inputs, layouts, settings, stated, phases.step
-        )
+
+        def predict(arrays: Sequence[Array]) -> Array:
+            try:
+                return outputs(arrays)[place]
+            except RunError as error:
+                if stated.preprocess is None:
+                    raise
+                given = ", ".join(str(array.shape) for array in arrays)
+                words = f"the port cannot run on what {stated.preprocess.torch} ([preprocess]) makes, of shape {given}"
+                raise _UnfitError(f"{words}: {error}") from None
+
+        found = compare.compare(predict, made, inputs, layouts, settings, stated, phases.step)
     folders, classes = len(found["classes"]), reference.shapes[reference.outputs[0]][-1]
     if folders and classes not in (1, folders):
         judge.notes.append(f"the data has {text.count(folders, 'folder')}, the model {classes} classes: the first ones")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import importlib.machinery
@@ -10,6 +11,7 @@ import json
 import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,9 +104,44 @@ def _digest(paths: Iterable[Path]) -> str:
 
 
 def _code(spec: str) -> list[str]:
-    """A ``module:callable`` with the digest of the module's source."""
-    source = _source(spec.partition(":")[0])
-    return [spec, _digest([source]) if source is not None else ""]
+    """A ``module:callable`` with the digest of the module's source and of the user's modules that it imports."""
+    return [spec, _digest(_sources(spec.partition(":")[0]))]
+
+
+def _sources(module: str) -> list[Path]:
+    """Files of a module and of all that it imports by statements, what is installed or Python's own aside."""
+    found: dict[str, Path] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        source = _source(name)
+        if name in found or source is None or source.suffix != ".py" or _is_installed(source):
+            continue
+        found[name] = source
+        parents = name.split(".")
+        pending += [".".join(parents[:i]) for i in range(1, len(parents))]
+        package = name if source.name == "__init__.py" else name.rpartition(".")[0]
+        with contextlib.suppress(SyntaxError, ValueError, OSError):
+            pending += _imported(ast.parse(source.read_bytes()), package)
+    return [found[name] for name in sorted(found)]
+
+
+def _imported(tree: ast.AST, package: str) -> list[str]:
+    """Names that import statements may import as modules."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def _is_installed(source: Path) -> bool:
+    own = {sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return any(source.is_relative_to(folder) for folder in own)
 
 
 def _source(module: str) -> Path | None:

@@ -11,6 +11,7 @@ import pytest
 from pytest_kerasdiff import checklist, speed, text
 from pytest_kerasdiff.checklist import MODEL
 from pytest_kerasdiff.checks import concerned
+from pytest_kerasdiff.columns import PREFIX
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import LayerEntry
 from pytest_kerasdiff.plugin import OFF, SESSION
@@ -103,6 +104,11 @@ class _Item(pytest.Item):
             )
         return reason.strip()
 
+    def say(self, name: str, value: Any) -> None:
+        """Add a property to the test, which JUnit files and pytest-html show, unless there is nothing to say."""
+        if value not in (None, ""):
+            self.user_properties.append((PREFIX + name, value))
+
     def model_report(self) -> Mapping[str, Any]:
         """The report of the model this test belongs to."""
         report: Mapping[str, Any] = self.config.stash[SESSION].report(self.path)
@@ -139,10 +145,11 @@ class OutputItem(_Item):
             raise LayerFailure(
                 f"{self.layer_name}: the file lists this layer, but Keras did not run it: nothing was compared"
             )
-        self.user_properties.append(("kerasdiff_status", layer["status"]))
+        self.say("status", layer["status"])
+        self.say("cause", ", ".join(cause["id"] for cause in layer["causes"]))
         for verdict in ("isolated", "cumulative"):
-            if layer[verdict] is not None:
-                self.user_properties.append((f"kerasdiff_{verdict}_max_abs", layer[verdict]["max_abs"]))
+            for key in ("max_abs", "scale", "limit"):
+                self.say(f"{verdict}_{key}", layer[verdict] and layer[verdict][key])
         if layer["status"] not in ("pass", "declared"):
             raise LayerFailure(text.layer_block(layer))
 
@@ -167,6 +174,8 @@ class CheckItem(_Item):
             LayerFailure: It does not, or it was not made.
         """
         check = self.made()
+        self.say("status", check["status"])
+        self.say("cause", check["cause"])
         if check["status"] != "pass":
             raise LayerFailure(text.check_block(check))
 

@@ -51,5 +51,5 @@ def _make(settings: Settings, rootdir: Path, folder: Path, cache: Path | None) -
         raise
     finally:
         run.close()
-    reportfile.keep(made, folder)
+    reportfile.publish(made, folder)
     return made

@@ -16,6 +16,7 @@ from pytest_kerasdiff import checklist
 from pytest_kerasdiff.checklist import Switch
 from pytest_kerasdiff.errors import RunError
 
+_LARGEST_BATCH = 2**16
 TOL = 1e-5
 """The tolerance where none is given."""
 
@@ -176,6 +177,13 @@ def _share(text: str) -> float:
     return value
 
 
+def _part(text: str) -> float:
+    value = _share(text)
+    if value >= 1:
+        raise ValueError("a share, 0 or greater and less than 1, such as 0.2 for a fifth")
+    return value
+
+
 def _number(text: str) -> float:
     try:
         value = float(text)
@@ -226,9 +234,12 @@ def _whole(text: str) -> int:
 
 def _sizes(text: str) -> tuple[int, ...]:
     try:
-        return tuple(dict.fromkeys(_batch(size) for size in text.split(",")))
+        sizes = tuple(dict.fromkeys(_batch(size) for size in text.split(",")))
     except ValueError:
-        raise ValueError("batch sizes by commas, such as 1,32") from None
+        sizes = ()
+    if not sizes or max(sizes) > _LARGEST_BATCH:
+        raise ValueError(f"batch sizes by commas, at most {_LARGEST_BATCH}, such as 1,32")
+    return sizes
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -288,7 +299,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("seed", "seed of the probe inputs", _whole, "N"),
     Option("device", "torch device of the port", _text, "NAME"),
     Option("inputs", "real probe inputs (`.npy` or `.npz`) instead of generated ones", _path, "PATH"),
-    Option("report", "folder that receives report.json and report.html", _path, "DIR"),
+    Option("report", "folder that receives the report, for programs and for people", _path, "DIR"),
     Option("trust", "run code stored in the model files", _switch, ""),
     Option(
         "selftest",
@@ -318,7 +329,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "baseline", "report.json of an earlier run, with whose ratios of speed this one's are compared", _path, "PATH"
     ),
-    Option("max_slowdown", "how far, in shares of 1, a ratio may be below the baseline's", _share, "X"),
+    Option("max_slowdown", "how far, in shares of 1, a ratio may be below the baseline's", _part, "X"),
     Option(
         "off",
         "turn a check off, with the reason, which the report shows; repeatable, one a line in the ini",

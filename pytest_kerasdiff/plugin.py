@@ -22,6 +22,13 @@ OFF = "kerasdiff_off"
 """User property of a test that a marker has turned off: the model's node id, layer, check, reason. It reaches xdist's
 controlling process."""
 _FAILED: pytest.StashKey[RunError] = pytest.StashKey()
+_MARKUP: dict[str, dict[str, bool]] = {
+    "": {},
+    "good": {"green": True},
+    "bad": {"red": True},
+    "warn": {"yellow": True},
+    "faint": {"light": True},
+}
 pytest_plugins = ("pytest_kerasdiff.fixtures",)
 
 
@@ -74,6 +81,10 @@ def pytest_configure(config: pytest.Config) -> None:
         )
         config.stash[SESSION] = made
         config.pluginmanager.register(_TurnedOff(made))
+        if config.pluginmanager.hasplugin("html"):
+            from pytest_kerasdiff import columns
+
+            config.pluginmanager.register(columns.Columns())
     except RunError as error:
         _close(config)
         if not _is_told(config):
@@ -249,7 +260,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     session = terminalreporter.config.stash.get(SESSION, None)
     if session is None:
         return
+    from pytest_kerasdiff.writers import terminal
+
+    width = terminalreporter._tw.fullwidth if terminalreporter.isatty else None  # what is grepped stays whole
     for title, lines in session.summaries():
         terminalreporter.write_sep("=", f"kerasdiff {title}")
         for line in lines:
-            terminalreporter.write_line(line)
+            for words in terminal.fold(line.words, width):
+                terminalreporter.write_line(words, **_MARKUP[line.style])
+    for command in session.annotations():
+        terminalreporter.write_line(command)

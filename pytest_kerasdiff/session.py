@@ -24,7 +24,6 @@ from pytest_kerasdiff import (
     manifest,
     modelfile,
     once,
-    reportfile,
     supervisor,
     tally,
     text,
@@ -35,6 +34,7 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.progress import Progress
+from pytest_kerasdiff.writers import files, github, terminal
 
 Report = Mapping[str, Any]
 
@@ -73,11 +73,16 @@ class KerasdiffSession:
         if len(self.models) > 1 and any(s.record or s.reference for s in settings):
             raise RunError("--kerasdiff-record and --kerasdiff-reference speak of one model: run it for one at a time")
         self.is_distributed = getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput")
-        if self.is_distributed and any(s.min_speed is not None or s.baseline is not None for s in settings):
+        has_limits = any(s.min_speed is not None or s.baseline is not None for s in settings)
+        if self.is_distributed and has_limits:
             # pytest-benchmark measures nothing there, and its own comparison then passes anything.
             raise RunError(
                 "--kerasdiff-min-speed and --kerasdiff-baseline: speed is not measured while pytest-xdist's workers "
                 "run: run it with -n 0"
+            )
+        if has_limits and getattr(config.option, "benchmark_skip", False):
+            raise RunError(
+                "--kerasdiff-min-speed and --kerasdiff-baseline: --benchmark-skip leaves out what they limit"
             )
         self._runs: dict[Path, supervisor.Run] = {}
         self._shared: dict[Path, Path] = {}
@@ -382,7 +387,7 @@ class KerasdiffSession:
     def _publish(self, path: Path) -> None:
         folder = self.models[path].report
         if folder is not None:
-            reportfile.publish(self._reports[path], folder / self._report_name(path))
+            files.publish(self._reports[path], folder / self._report_name(path))
 
     def turn_off(self, node_id: str, layer: str, check: str, reason: str) -> None:
         """Note that a marker has turned a check of a model off: the report at the end shows it."""
@@ -427,8 +432,15 @@ class KerasdiffSession:
             for path in (self.models if self._controller is None else ())
         ]
 
-    def summaries(self) -> Iterator[tuple[str, list[str]]]:
+    def summaries(self) -> Iterator[tuple[str, list[terminal.Line]]]:
         """(model, lines) of each report."""
+        verbosity = self._config.get_verbosity()
         for path, report in self._reports.items():
             if self._controller is None:
-                yield path.name, [*text.header(report), *text.summary(report)]
+                header = [terminal.Line(words) for words in text.header(report)] if verbosity >= 0 else []
+                yield path.name, [*header, *terminal.summary(report, "pytest", verbosity)]
+
+    def annotations(self) -> Iterator[str]:
+        """Commands to GitHub's runner, of all reports."""
+        for report in self._reports.values() if self._controller is None else ():
+            yield from github.lines(report, os.environ, self._config.rootpath)

@@ -1,4 +1,4 @@
-"""The report as text for a terminal: a block for a layer at fault, and the summary of a run."""
+"""The report in words: a block for a layer at fault, and what all forms of the report say alike."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def layer_block(layer: Layer) -> str:
     if layer["status"] == "inherited":
         origin = f"inherits from {layer['inherits_from']}" if layer["inherits_from"] else layer["reason"]
         alone = "isolated within the limit" if layer["isolated"] and layer["isolated"]["passes"] else layer["reason"]
-        return f"{_title(layer)}\n  {origin}: cumulative {measure(layer['cumulative'])}, {alone}"
-    lines = [_title(layer)]
+        return f"{title(layer)}\n  {origin}: cumulative {measure(layer['cumulative'])}, {alone}"
+    lines = [title(layer)]
     if layer["status"] == "unpaired":
         return "\n".join([*lines, f"  unpaired     {layer['reason']}"])
     isolated, cumulative = layer["isolated"], layer["cumulative"]
@@ -66,61 +66,49 @@ def check_block(check: Mapping[str, Any]) -> str:
     return f"{check['layer']}: {check['check']}: {check['message']}"
 
 
-def summary(report: Mapping[str, Any]) -> Iterator[str]:
-    """The run in a few lines: the verdict, layers at fault first, what they caused folded."""
-    counts = report["summary"]
-    failing = [layer for layer in report["layers"] if layer["status"] in ("fault", "unpaired")]
-    worst = _worst(report["layers"])
-    parts = [f"{counts['passed']} of {counts['layers']} layers pass"]
-    if counts["faults"]:
-        parts.append(f"{count(counts['faults'], 'layer')} at fault")
-    if counts["inherited"]:
-        parts.append(f"{counts['inherited']} {'inherits' if counts['inherited'] == 1 else 'inherit'}")
-    if counts["unpaired"]:
-        parts.append(f"{counts['unpaired']} unpaired")
-    if counts["declared"]:
-        parts.append(f"{counts['declared']} declared")
-    if counts["checks"]:
-        parts.append(f"{counts['checks'] - counts['checks_failed']} of {counts['checks']} checks pass")
-    if counts["checks_off"]:
-        parts.append(f"{counts['checks_off']} off")
-    yield f"{verdict(report)}: {', '.join(parts)}"
-    for layer in failing:
-        yield f"  {layer['status']:<9} {_title(layer)}  {_short(layer)}"
-        yield from _remedies(layer)
-    yield from _checks(report["checks"])
-    yield from (
-        f"  accuracy  {check['message']}"
-        for check in report["checks"]
-        if (check["check"], check["status"]) == ("accuracy", "pass")
-    )
-    if report["throughput"] is not None:
-        for entry in report["throughput"]["measured"]:
-            yield f"  speed     {speed(entry)}"
-    if report["selftest"] is not None:
-        yield from _selftest(report)
-    repaired = report["repaired"]
-    if repaired is not None and (repaired["before"] is None or repaired["before"] != repaired["after"]):
-        before, after = (number(repaired[key]) for key in ("before", "after"))
-        yield f"  repaired  the model's output with all confirmed causes undone: {before} → {after}"
-    if worst is not None:
-        name, error = worst
-        yield f"  worst passing layer: {name}, {number(error['max_abs'])} of limit {number(error['limit'])}"
-    yield from _left_out(report["layers"])
-    if report["unused_parameters"]:
-        undeclared = [name for name, reason in report["unused_parameters"].items() if not reason]
-        if undeclared:
-            more = " …" if len(undeclared) > 6 else ""
-            yield f"  torch parameters no operation used: {', '.join(undeclared[:6])}{more}"
+def counts(report: Mapping[str, Any]) -> list[str]:
+    """How many layers and checks came to what."""
+    numbers = report["summary"]
+    parts = [f"{numbers['passed']} of {numbers['layers']} layers pass"]
+    if numbers["faults"]:
+        parts.append(f"{count(numbers['faults'], 'layer')} at fault")
+    if numbers["inherited"]:
+        parts.append(f"{numbers['inherited']} {'inherits' if numbers['inherited'] == 1 else 'inherit'}")
+    if numbers["unpaired"]:
+        parts.append(f"{numbers['unpaired']} unpaired")
+    if numbers["declared"]:
+        parts.append(f"{numbers['declared']} declared")
+    if numbers["checks"]:
+        parts.append(f"{numbers['checks'] - numbers['checks_failed']} of {numbers['checks']} checks pass")
+    if numbers["checks_off"]:
+        parts.append(f"{numbers['checks_off']} off")
+    return parts
+
+
+def coverage(report: Mapping[str, Any]) -> list[str]:
+    """How much was compared of all there is."""
+    numbers = report["coverage"]
+    layers, weights, parameters = (numbers[key] for key in ("layers", "weights", "parameters"))
+    parts = [f"{layers['compared']} of {layers['all']} layers"]
+    parts += [f"{layers['declared']} declared"] * bool(layers["declared"])
+    parts.append(f"{weights['compared']} of {weights['all']} weights")
+    parts.append(f"{parameters['compared']} of {parameters['all']} parameters and buffers of the port")
+    parts += [f"{parameters['declared']} declared"] * bool(parameters["declared"])
+    return parts
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """Whether the port is equivalent, in words."""
+    """The verdict in words."""
     if report["verdict"] == "pass":
         return "equivalent"
     failed = {check["check"] for check in report["checks"] if check["status"] == "fail"}
     layers = all(layer["status"] in ("pass", "declared") for layer in report["layers"])
     return "equivalent, but too slow" if layers and failed == {"throughput"} else "NOT equivalent"
+
+
+def warns(check: Mapping[str, Any]) -> bool:
+    """Whether a check passes with a warning."""
+    return bool(check["status"] == "pass" and check["cause"])
 
 
 def speed(entry: Mapping[str, Any]) -> str:
@@ -141,52 +129,13 @@ def times(ratio: Mapping[str, float]) -> str:
     return f"{ratio['median']:.3g} times ({ratio['low']:.3g} … {ratio['high']:.3g})"
 
 
-def _remedies(layer: Layer) -> Iterator[str]:
+def remedies(layer: Layer) -> Iterator[str]:
     """What to do about a layer at fault, in a line for each cause."""
     for cause in layer["causes"]:
         state = "confirmed" if cause["confirmed"] else "not tried" if cause["after"] is None else "not confirmed"
-        yield f"    {cause['id']}, {state}: {cause['patch'] or cause['text']}"
+        yield f"{cause['id']}, {state}: {cause['patch'] or cause['text']}"
     if layer["pattern"] and not layer["causes"]:
-        yield f"    unexplained: {layer['pattern']}"
-
-
-def _selftest(report: Mapping[str, Any]) -> Iterator[str]:
-    """What became of the seeded faults, in a line for each id of the catalogue; what was not caught, fault by fault."""
-    yield from (f"  selftest  {check['message']}" for check in report["checks"] if check["check"] == "selftest")
-    faults = report["selftest"]["faults"]
-    for one in dict.fromkeys(fault["id"] for fault in faults):
-        own = [fault for fault in faults if fault["id"] == one]
-        caught, named, confirmed = (sum(fault[key] for fault in own) for key in ("caught", "named", "confirmed"))
-        yield f"    {one:<24} {len(own):>3} seeded, {caught} caught, {named} named, {confirmed} confirmed"
-    for fault in faults:
-        if not fault["caught"]:
-            moved = f"moves {number(fault['effect'])} of limit {number(fault['limit'])}"
-            yield f"    {fault['status']:<13} {fault['id']} in {fault['layer']}: {fault['words']}; its output {moved}"
-    left_out = report["selftest"]["not_seeded"]
-    for reason in dict.fromkeys(left_out.values()):
-        yield f"    not seeded, {reason}: {', '.join(one for one, own in left_out.items() if own == reason)}"
-
-
-def _left_out(layers: Sequence[Layer]) -> Iterator[str]:
-    """What the probe inputs did not exercise: a fault there would not show in the activations."""
-    found = [(layer["name"], words) for layer in layers for words in layer["not_exercised"]]
-    if found:
-        several = "; ".join(f"{name}: {words}" for name, words in found[:3])
-        several_layers = count(sum(bool(layer["not_exercised"]) for layer in layers), "layer")
-        yield f"  not exercised by these inputs: {several_layers} ({several}{' …' * (len(found) > 3)})"
-
-
-def _checks(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Checks that fail, then those that warn, then those that are off."""
-    for check in checks:
-        if check["status"] == "fail":
-            yield f"  {check['check']:<9} {check['layer']}: {check['message']}"
-    for check in checks:
-        if check["status"] == "pass" and check["cause"]:
-            yield f"  {'warning':<9} {check['layer']}: {check['check']}: {check['message']}"
-    for check in checks:
-        if check["status"] == "off":
-            yield f"  {'off':<9} {check['check']} of {check['layer']}: {check['message']}"
+        yield f"unexplained: {layer['pattern']}"
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:
@@ -196,28 +145,33 @@ def shortened(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[:most])} … ({len(names)} in all)"
 
 
-def _worst(layers: list[Layer]) -> tuple[str, Mapping[str, Any]] | None:
-    def share(error: Mapping[str, Any]) -> float:
+def worst(layers: Sequence[Layer], most: int) -> list[Layer]:
+    """Passing layers that have a torch operation, those nearest to their limit first."""
+
+    def share(layer: Layer) -> float:
+        error = layer["cumulative"]
         return float(error["max_abs"] / error["limit"]) if error["limit"] else 0.0
 
-    passing = [(la["name"], la["cumulative"]) for la in layers if la["status"] == "pass" and la["torch"] is not None]
-    return max(passing, key=lambda item: share(item[1]), default=None)
+    passing = [la for la in layers if la["status"] == "pass" and la["torch"] is not None and la["cumulative"]]
+    return sorted(passing, key=share, reverse=True)[:most]
 
 
-def _title(layer: Layer) -> str:
+def title(layer: Layer) -> str:
+    """The layer, its class, its partner, and the line that called it."""
     target = layer["torch"] or "no torch operation"
     source = f"  [{layer['source']}]" if layer["source"] else ""
     return f"{layer['name']} ({layer['class']}) → {target}{source}"
 
 
-def _short(layer: Layer) -> str:
+def in_short(layer: Layer) -> str:
+    """A failing layer's error alone, or why there is none."""
     if layer["isolated"] is None:
         return str(layer["reason"])
     return f"isolated {measure(layer['isolated'])}, limit {number(layer['isolated']['limit'])}"
 
 
 def measure(error: Mapping[str, Any] | None) -> str:
-    """An error against the scale of its layer, or why there is no number."""
+    """An error and the scale it is of."""
     if error is None:
         return "not compared"
     if error["reason"]:
@@ -235,7 +189,7 @@ def told_apart(first: float | None, second: float | None) -> tuple[str, str]:
 
 
 def number(value: float | None) -> str:
-    """A number in three digits; none stands for one that is not finite."""
+    """A number in three digits; infinite where there is none."""
     return "∞" if value is None else f"{value:.3g}"
 
 

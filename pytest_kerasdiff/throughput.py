@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -125,30 +126,43 @@ def measure(
     return {"measured": measured, "limits": limits}
 
 
-def read_baseline(path: Path, sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """The ratios of an earlier report.
+def read_baseline(path: Path, sizes: Sequence[int], model: Path) -> list[dict[str, Any]]:
+    """The ratios of an earlier report of a model.
 
     Raises:
-        RunError: It is not there, is no report, or has no throughput at one of these batch sizes.
+        RunError: It is not there, is no report, is of another model, or has no throughput at one of these batch sizes.
     """
-    found = _ratios_of(path)
+    found = _ratios_of(path, model)
     on_cpu = {entry["batch"] for entry in found if entry["device"] == "cpu"}
     if missing := [size for size in sizes if size not in on_cpu]:
         raise RunError(f"{path}: the baseline has no measurement at batch {missing[0]} (--kerasdiff-baseline)")
     return found
 
 
-def _ratios_of(path: Path) -> list[dict[str, Any]]:
+def _ratios_of(path: Path, model: Path) -> list[dict[str, Any]]:
     try:
-        measured = json.loads(path.read_text("utf-8"))["throughput"]["measured"]
-        return [{key: entry[key] for key in ("device", "batch", *_RATIOS)} for entry in measured]
+        report = json.loads(path.read_text("utf-8"))
+        of = os.path.basename(str(report.get("keras_model", model)))
+        measured = report["throughput"]["measured"]
+        found = [{key: entry[key] for key in ("device", "batch", *_RATIOS)} for entry in measured]
+        if not all(entry[key] is None or _is_ratio(entry[key]) for entry in found for key in _RATIOS):
+            raise ValueError
     except FileNotFoundError:
         raise RunError(f"{path}: no such file (--kerasdiff-baseline)") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(
             f"{path}: not a report.json with throughput in it (--kerasdiff-baseline); one is written with "
             "--kerasdiff-throughput and --kerasdiff-report"
         ) from None
+    if of != model.name:
+        raise RunError(f"{path}: a report of {of}, not of {model.name} (--kerasdiff-baseline)")
+    return found
+
+
+def _is_ratio(ratio: Any) -> bool:
+    """Whether something is a ratio as the report has it: three numbers greater than 0."""
+    numbers = [ratio[key] for key in ("median", "low", "high")]
+    return all(isinstance(number, int | float) and 0 < number < math.inf for number in numbers)
 
 
 def of_size(arrays: Sequence[Array], batch: int) -> list[Array]:

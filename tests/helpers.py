@@ -248,12 +248,12 @@ def _kept() -> Path:
     return folder
 
 
-def program(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def program(folder: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m pytest_kerasdiff`` in a folder."""
     share_cache(folder)
     command = [sys.executable, "-m", "pytest_kerasdiff", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment(folder, **more), capture_output=True, text=True, timeout=120, check=False
     )
 
 

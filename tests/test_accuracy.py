@@ -208,6 +208,23 @@ def test_without_labels_decisions_are_compared() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["no labels", "numbers", "metric"])
+def test_a_limit_of_flips_counts_decisions_whatever_the_labels_are(kind: str) -> None:
+    keras = np.linspace(0.05, 0.95, 40)[:, None]
+    torch = keras.copy()
+    torch[[3, 30]] = 1 - torch[[3, 30]]
+    labels = None if kind == "no labels" else keras * 0.9
+    more: Found = {"metric": lambda y, out: -np.abs(out - y)[:, 0], "metric_name": "own"} if kind == "metric" else {}
+    plain, limited = (counted(keras, torch, labels, True, 15, decides=decides, **more) for decides in (False, True))
+    assert (plain["decisions"], limited["decisions"], limited["flips"]) == (0, 40, 2)
+    assert [flip["sample"] for flip in limited["flipped"]] == [3, 30]
+    assert list(broken_limits({**limited, "limits": {**NO_LIMITS, "max_flips": 1}})) == [
+        "2 decisions flipped, at most 1 allowed"
+    ]
+    assert "apart" in describe(plain) or kind != "no labels"
+    assert "alike" not in describe(plain)
+
+
 def test_the_users_metric_scores() -> None:
     def metric(labels: Any, outputs: Any) -> Any:
         return -np.abs(outputs[:, 0] - labels)
@@ -230,7 +247,8 @@ def test_the_users_metric_scores() -> None:
     [
         (lambda labels, outputs: 1 / 0, "own:metric raised ZeroDivisionError"),
         (lambda labels, outputs: 0.5, "gave an array of shape () for 40 samples, expected one number for each"),
-        (lambda labels, outputs: "good", "raised ValueError"),
+        (lambda labels, outputs: "good", "raised TypeError: scores of dtype <U4, expected numbers"),
+        (lambda labels, outputs: labels * 1j, "raised TypeError: scores of dtype complex128, expected numbers"),
     ],
 )
 def test_a_metric_that_gives_no_scores_is_an_error(metric: Any, words: str) -> None:
@@ -494,6 +512,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     for number in range(3):
         (folder / "images" / str(number)).mkdir(parents=True)
         np.save(folder / "images" / str(number) / "0.npy", x[number])
+    (folder / "prepare.py").write_text(PREPARE)
+    (folder / "unfit.toml").write_text('[preprocess]\nkeras = "prepare:raw"\ntorch = "prepare:raw"\n')
     (folder / "own.py").write_text(
         "import numpy as np\n"
         "DATA = dict(np.load(__file__.replace('own.py', 'data.npz')))\n"
@@ -518,6 +538,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
             "code": {**right, "data": "own:batches"},
             "shuffled": {**right, "data": "own:shuffled"},
             "folders": {**right, "data": str(folder / "images")},
+            "unfit": {**right, "manifest": folder / "unfit.toml"},
             "does not fit": {**right, "data": str(folder / "wide.npz")},
         },
     )
@@ -542,6 +563,16 @@ def test_a_wrong_port_flips(tiny: dict[str, Found]) -> None:
     assert message.startswith(
         f"{found['flips']} decisions flipped, at most 0 allowed; see the layers at fault. 300 samples"
     )
+
+
+def test_a_port_that_cannot_run_on_what_it_is_fed_fails_the_check(tiny: dict[str, Found]) -> None:
+    report = tiny["unfit"]
+    assert (report["verdict"], report["accuracy"]) == ("fail", None)
+    (check,) = (check for check in report["checks"] if check["check"] == "accuracy")
+    assert check["status"] == "fail"
+    assert re.search(r"the port cannot run on what prepare:raw .* makes, of shape .\d+, 6, 6, 2.: ", check["message"])
+    assert "; the two are fed differently: " in check["message"]
+    assert next(c for c in report["checks"] if c["check"] == "preprocessing")["status"] == "fail"
 
 
 def test_classes_without_a_folder_are_noted(tiny: dict[str, Found]) -> None:

@@ -148,6 +148,37 @@ def test_another_range_or_another_version_is_another_entry(folder: Path, monkeyp
     assert first != cache.entry(folder, settings, Manifest())
 
 
+def test_code_is_known_with_all_of_the_users_modules_that_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "prepared"
+    package.mkdir()
+    files = {
+        tmp_path / "entry.py": "import numpy\nfrom prepared import scales\ndef f(x):\n    import late\n",
+        package / "__init__.py": "",
+        package / "scales.py": "from . import constants\nfrom .deep import more\n",
+        package / "constants.py": "SCALE = 255\n",
+        package / "deep.py": "from .. import prepared\nmore = 1\nimport entry\n",
+        tmp_path / "late.py": "X = 1\n",
+        tmp_path / "unrelated.py": "X = 1\n",
+    }
+    for path, content in files.items():
+        path.write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def name() -> str:
+        return fingerprint.of_run(Settings(tmp_path / "net.h5", keras="entry:f"), Manifest())
+
+    before = name()
+    for path, content in files.items():
+        path.write_text(content + "# changed\n")
+        assert (name() == before) == (path.name == "unrelated.py"), path
+        path.write_text(content)
+    assert name() == before
+    (package / "deep.py").write_text("no python (")
+    assert name() != before
+
+
 def test_what_the_users_code_makes_is_not_kept(folder: Path) -> None:
     settings = Settings(folder / "net.h5")
     assert cache.entry(folder, settings, Manifest()) is not None

@@ -139,6 +139,13 @@ def test_a_folder_has_a_sub_folder_for_each_class(tmp_path: Path) -> None:
     assert grey.samples == 2
 
 
+def test_what_archives_leave_is_no_class(tmp_path: Path) -> None:
+    for name in ("a", "b", "__MACOSX", ".cache"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "0.npy", np.zeros((4, 5, 3)))
+    assert opened(tmp_path).classes == ("a", "b")
+
+
 def test_images_of_several_sizes_need_a_function(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     np.save(tmp_path / "a" / "1.npy", np.zeros((4, 5, 3)))

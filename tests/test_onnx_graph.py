@@ -120,6 +120,14 @@ CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("Einsum", [ROWS, floats(5, 2)], {"equation": "ab,bc->ca"}),
     ("Resize", [X, None, np.array([1, 1, 2, 2], np.float32)],
      {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+    ("Resize", [X, None, np.array([1, 1, 1.5, 1.3], np.float32)], {"mode": "linear"}),
+    ("Resize", [X, None, np.array([1, 1, 0.7, 1.6], np.float32)], {"mode": "cubic"}),
+    ("Resize", [X, None, np.array([1, 1, 1.5, 1.3], np.float32)],
+     {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
+    ("Resize", [X, None, np.array([1, 1, 0.5, 3], np.float32)],
+     {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+    ("Dropout", [X, None, np.array(False)], {}),
+    ("MaxPool", [X], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]}),
     ("Resize", [X, None, None, ints(2, 4, 12, 8)], {"mode": "nearest"}),
     ("Resize", [X, None, None, ints(2, 4, 9, 16)], {"mode": "linear"}),
     ("Resize", [X, None, None, ints(2, 4, 9, 16)],
@@ -237,6 +245,76 @@ def test_an_attribute_that_nothing_reads_is_refused(
 def test_attributes_without_effect_are_taken(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", "AveragePool", [X], 19, kernel_shape=[2, 2], dilations=[1, 1])
     assert onnx_graph.load(path)(torch.from_numpy(X)).shape == (2, 4, 5, 7)
+
+
+REFUSED_NODES: list[tuple[str, list[Any], int, dict[str, Any], str]] = [
+    ("Dropout", [X, None, np.array(True)], 17, {}, "Dropout in training mode"),
+    ("Pad", [X, ints(0, 0, 1, 1, 0, 0, 1, 1)], 19, {"mode": "wrap"}, "Pad: mode wrap"),
+    ("MaxPool", [X], 17, {"kernel_shape": [3, 3], "pads": [0, 0, 1, 1], "ceil_mode": 1}, "MaxPool: ceil_mode"),
+    ("MaxPool", [X], 17, {"kernel_shape": [2, 2], "dilations": [2, 2], "auto_pad": "SAME_UPPER"}, "with dilations"),
+    ("AveragePool", [X], 17, {"kernel_shape": [3, 3], "pads": [2, 2, 2, 2], "ceil_mode": 1}, "AveragePool: ceil_mode"),
+    ("ConvTranspose", [X, floats(4, 3, 2, 2)], 17, {"strides": [3, 3], "auto_pad": "SAME_UPPER"}, "larger than what"),
+    ("Resize", [LINE, None, None, ints(2, 4, 1)], 17,
+     {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}, "to a size of 1"),
+    ("Resize", [X, None, np.array([1, 1, 1.3, 1.3], np.float32)], 17,
+     {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, "nearest by"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "inputs", "opset", "attributes", "words"), REFUSED_NODES)
+def test_what_torch_would_compute_otherwise_is_refused(
+    kind: str, inputs: list[Any], opset: int, attributes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    module = onnx_graph.load(write(tmp_path / "node.onnx", kind, inputs, opset, **attributes))
+    with pytest.raises(ValueError, match=words):
+        module(torch.from_numpy(inputs[0]))
+
+
+def test_sparse_constants_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", "Relu", [X], 17)
+    model = onnx.load(str(path))
+    values = onnx.numpy_helper.from_array(np.ones(1, np.float32), "w")
+    places = onnx.numpy_helper.from_array(ints(0), "i")
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [4]))
+    onnx.save(model, str(path))
+    with pytest.raises(RunError, match="what is not supported: sparse constants"):
+        onnx_graph.load(path)
+
+
+def test_onnxruntime_has_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = onnx_graph.load(write(tmp_path / "a.onnx", "Relu", [X], 17))
+    assert isinstance(graph, onnx_graph.Graph)
+    right = np.maximum(X, 0)
+    onnx_graph.confirm(graph, [X], [right.astype(np.float64)])
+    with pytest.raises(RunError, match=r"a\.onnx: onnxruntime gives another out than .*: 0.5 apart of scale"):
+        onnx_graph.confirm(graph, [X], [right + 0.5])
+    with pytest.raises(RunError, match=r"shape \(2, 4, 6, 8\); please report"):
+        onnx_graph.confirm(graph, [X], [right[:, :2]])
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    onnx_graph.confirm(graph, [X], [right + 0.5])  # nobody to ask
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_inputs_are_given_by_name(tmp_path: Path, swapped: bool) -> None:
+    from pytest_kerasdiff.candidate.loader import Port
+    from pytest_kerasdiff.options import Settings
+
+    names = ["b", "a"]
+    node = onnx.helper.make_node("Sub", ["a", "b"], ["out"])
+    taken = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [None, 5]) for n in names]
+    given = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [None, 5])
+    graph = onnx.helper.make_graph([node], "g", taken, [given])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(tmp_path / "two.onnx"))
+    port = Port(Settings(tmp_path / "net.h5"), str(tmp_path / "two.onnx"))
+    keras = ["b", "a"] if swapped else ["a", "b"]
+    arrays = {"a": ROWS, "b": 2 * ROWS}
+    try:
+        program = port.record(keras, [arrays[name] for name in keras])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    (output,) = program.recorded.values()
+    assert np.allclose(output, -ROWS)
 
 
 def test_casts_to_half_precision_round_as_deployed_and_not_while_comparing(tmp_path: Path) -> None:

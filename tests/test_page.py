@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_kerasdiff import reportfile
-from pytest_kerasdiff.writers import page
+from pytest_kerasdiff.writers import files, page
 from tests import helpers, made_reports
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def test_only_a_png_in_the_report_is_a_picture(uri: object) -> None:
 
 def test_a_name_that_is_no_text_is_written(tmp_path: Path) -> None:
     made = made_reports.report([made_reports.layer(1, name="a\udc80b\u202e")], keras_model="\udcff.h5")
-    reportfile.publish(made, tmp_path)
+    files.publish(made, tmp_path)
     assert "a?b" in (tmp_path / "report.html").read_text("utf-8")
     assert json.loads((tmp_path / "report.json").read_text("utf-8")) == made
 
@@ -243,7 +243,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "port.py").write_text(helpers.TINY_PORT)
     done = helpers.program(folder, "net.h5", "--torch", "port:wrong", "--report", "out", "--batch", "3")
     assert done.returncode == 1, done.stderr
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["report.html", "report.json"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == sorted(["report.json", *files.FORMS])
     return folder / "out" / "report.html"
 
 

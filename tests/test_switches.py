@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import options, tally, text
+from pytest_kerasdiff import options, tally
 from pytest_kerasdiff.checklist import Switch
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
+from pytest_kerasdiff.writers import terminal
 from tests import helpers
 from tests.helpers import Report
 from tests.test_plugin import FAKE_ENGINE, Done, run_fake
@@ -260,7 +261,8 @@ def test_a_report_that_cannot_be_brought_up_to_date_is_an_error(fake: Path) -> N
 
 def test_the_summary_lists_faults_then_warnings_then_what_is_off(fake: Path) -> None:
     report = json.loads((fake / "model.json").read_text("utf-8"))
-    lines = list(text.summary(tally.without(report, {("dense", "weights"): "rounded"})))
+    shown = terminal.summary(tally.without(report, {("dense", "weights"): "rounded"}), "pytest")
+    lines = [line.words for line in shown]
     kinds = [line.split()[0] for line in lines[1:]]
     warnings = sum(c["status"] == "pass" and bool(c["cause"]) for c in report["checks"])
     assert warnings

@@ -219,20 +219,39 @@ def test_what_was_measured_is_held_against_the_limits(entry: Entry, limits: Entr
 def test_a_baseline_is_read_from_a_report(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"throughput": {"measured": [measured(0.5)]}}))
-    (found,) = throughput.read_baseline(report, [1])
+    (found,) = throughput.read_baseline(report, [1], Path("net.h5"))
     assert (found["batch"], found["ratio"]["median"]) == (1, 0.5)
     assert not list(throughput.broken_limits(measured(0.45), {**NO_LIMITS, "baseline": [found]}))
     with pytest.raises(RunError, match="the baseline has no measurement at batch 8"):
-        throughput.read_baseline(report, [1, 8])
+        throughput.read_baseline(report, [1, 8], Path("net.h5"))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"throughput": null}', '{"throughput": {"measured": [3]}}'])
+def of_ratio(ratio: Any) -> str:
+    return json.dumps({"throughput": {"measured": [{**measured(0.5), "ratio": ratio}]}})
+
+
+def test_a_baseline_of_another_model_is_refused(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"keras_model": "/elsewhere/net.h5", "throughput": {"measured": [measured(0.5)]}}))
+    assert throughput.read_baseline(report, [1], Path("/here/net.h5"))
+    with pytest.raises(RunError, match=r"a report of net\.h5, not of other\.h5"):
+        throughput.read_baseline(report, [1], Path("/here/other.h5"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "[]", "{}", '{"throughput": null}', '{"throughput": {"measured": [3]}}', of_ratio(3), of_ratio({}),
+        of_ratio({"median": float("nan"), "low": 1, "high": 1}), of_ratio({"median": "1", "low": 1, "high": 1}),
+        of_ratio({"median": 0, "low": 0, "high": 1}), "[" * 100000,
+    ],
+)  # fmt: skip
 def test_a_baseline_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "report.json").write_text(content)
     with pytest.raises(RunError, match=r"report\.json: not a report\.json with throughput in it"):
-        throughput.read_baseline(tmp_path / "report.json", [1])
+        throughput.read_baseline(tmp_path / "report.json", [1], Path("net.h5"))
     with pytest.raises(RunError, match="no such file"):
-        throughput.read_baseline(tmp_path / "nothing.json", [1])
+        throughput.read_baseline(tmp_path / "nothing.json", [1], Path("net.h5"))
 
 
 def test_the_check_is_made_where_it_is_asked_for() -> None:
@@ -324,6 +343,12 @@ def test_beside_workers_a_limit_is_an_error_and_nothing_is_timed(folder: Path) -
     )
 
 
+def test_leaving_benchmarks_out_does_not_go_with_a_limit(folder: Path) -> None:
+    done = helpers.run_pytest(folder, *RUN, "--kerasdiff-throughput=1", "--kerasdiff-min-speed=0.1", "--benchmark-skip")
+    assert done.returncode == 4
+    assert "--benchmark-skip leaves out what they limit" in done.stderr
+
+
 def test_without_keras_the_yardstick_tells_a_port_that_became_slow(folder: Path) -> None:
     own = (
         "net.h5",
@@ -369,8 +394,16 @@ def test_without_pytest_benchmark_the_limits_hold(folder: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--throughput=1,x",), "--throughput: got '1,x', expected batch sizes by commas, such as 1,32"),
-        (("--throughput=0",), "--throughput: got '0', expected batch sizes by commas, such as 1,32"),
+        (("--throughput=1,x",), "--throughput: got '1,x', expected batch sizes by commas, at most 65536, such as 1,32"),
+        (("--throughput=0",), "--throughput: got '0', expected batch sizes by commas, at most 65536, such as 1,32"),
+        (
+            ("--throughput=99999999999",),
+            "--throughput: got '99999999999', expected batch sizes by commas, at most 65536, such as 1,32",
+        ),
+        (
+            ("--throughput=1", "--baseline=x.json", "--max-slowdown=20"),
+            "--max-slowdown: got '20', expected a share, 0 or greater and less than 1, such as 0.2 for a fifth",
+        ),
         (("--min-speed=1",), "--min-speed speaks of speed: it goes with --throughput=SIZES"),
         (
             ("--throughput=1", "--min-speed=1", "--reference=ref.h5"),

@@ -58,9 +58,9 @@ def compare(
             f"{dataset.OPTION}: {settings.data} gives other samples the second time than those that Keras was given; "
             "leave shuffling and augmentation out"
         )
-        counter = Counter(
-            keras.noise, settings.tol, keras.least >= 0 and keras.greatest <= 1, metric, settings.metric or ""
-        )
+        has_probabilities = keras.least >= 0 and keras.greatest <= 1
+        decides = settings.max_flips is not None
+        counter = Counter(keras.noise, settings.tol, has_probabilities, metric, settings.metric or "", decides)
         for batch in data.batches():
             if keras.digests.get(batch.number) != batch.digest():
                 raise others

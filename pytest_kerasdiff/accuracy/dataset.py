@@ -194,7 +194,8 @@ def _blocks(archive: zipfile.ZipFile, name: str, rows: int) -> Generator[Array, 
 def _of_folder(path: Path, inputs: Sequence[str], shapes: Sequence[Sequence[int | None]], shard: Shard) -> Dataset:
     if len(inputs) != 1:
         raise RunError(f"{path}: a folder holds the samples of one input; the Keras model has {', '.join(inputs)}")
-    classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = (entry.name for entry in path.iterdir() if entry.is_dir())
+    classes = sorted(name for name in folders if not name.startswith((".", "__")))  # __MACOSX, which archives leave
     files = [
         (file, label)
         for label, name in enumerate(classes)

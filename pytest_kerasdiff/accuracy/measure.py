@@ -85,6 +85,7 @@ class Counts:
         max_abs: Largest difference; infinite where they are not finite at the same places.
         metric: The user's, as it was given; empty for the share of right decisions.
         are_numbers: The labels are no classes.
+        decides: Decisions are counted whatever the labels are, because a limit of flips is asked for.
         scores: Of the metric, or 1 and 0 for right and wrong decisions.
         top: Likewise, whether the right class is among the best five.
         errors: Where labels have the shape of the outputs.
@@ -100,6 +101,7 @@ class Counts:
     scale: float = 0.0
     max_abs: float = 0.0
     are_numbers: bool = False
+    decides: bool = False
     scores: Scores = dataclasses.field(default_factory=Scores)
     top: Scores = dataclasses.field(default_factory=Scores)
     errors: Errors = dataclasses.field(default_factory=Errors)
@@ -127,7 +129,11 @@ class Counts:
             RunError: They were counted by different rules.
         """
         every = (self, *others)
-        for name, words in (("threshold", "decide at another threshold"), ("metric", "have another metric")):
+        for name, words in (
+            ("threshold", "decide at another threshold"),
+            ("metric", "have another metric"),
+            ("decides", "have other limits"),
+        ):
             if len({getattr(part, name) for part in every}) > 1:
                 raise RunError(f"parts of the data cannot be added up: they {words}")
         made = dataclasses.replace(self)
@@ -149,7 +155,13 @@ class Counter:
     """Takes both models' outputs for the same samples, batch by batch."""
 
     def __init__(
-        self, noise: float, tol: float, has_probabilities: bool, metric: Metric | None = None, metric_name: str = ""
+        self,
+        noise: float,
+        tol: float,
+        has_probabilities: bool,
+        metric: Metric | None = None,
+        metric_name: str = "",
+        decides: bool = False,
     ) -> None:
         """Begin with nothing counted.
 
@@ -160,8 +172,9 @@ class Counter:
             has_probabilities: Keras's outputs are within 0 … 1, so that one of two classes is decided at a half.
             metric: The user's, in place of the share of right decisions.
             metric_name: Its spec.
+            decides: Count decisions whatever the labels are.
         """
-        self.counts = Counts(0.5 if has_probabilities else 0.0, noise, metric_name)
+        self.counts = Counts(0.5 if has_probabilities else 0.0, noise, metric_name, decides=decides)
         self._metric, self._tol = metric, tol
         self.flipped: list[dict[str, Any]] = []
         """The first decisions that differ, as the report has them."""
@@ -207,7 +220,7 @@ class Counter:
             decides = not counts.are_numbers
             if labels.shape == keras.shape:  # numbers may look like classes in one batch, and not in the next
                 counts.errors.add(keras, torch, np.asarray(labels, np.float64))
-        if decides:
+        if decides or counts.decides:
             self._decide(keras, torch, classes, start)
         counts.samples += len(keras)
         return classes
@@ -251,8 +264,10 @@ class Counter:
         assert self._metric is not None
         option = f"--kerasdiff-metric: {self.counts.metric}"
         try:
-            found = self._metric(labels, outputs.astype(np.float32))
-            scores = np.asarray(found, np.float64)
+            found = np.asarray(self._metric(labels, outputs.astype(np.float32)))
+            if found.dtype.kind not in "biuf":
+                raise TypeError(f"scores of dtype {found.dtype}, expected numbers")
+            scores = found.astype(np.float64)
         except (Exception, SystemExit) as error:
             raise RunError(f"{option} raised {type(error).__name__}: {error}") from None
         if scores.shape != (len(outputs),):
@@ -300,7 +315,8 @@ def result(counts: Counts, flipped: Sequence[Mapping[str, Any]], tol: float) -> 
         "counts": counts.to_json(),
     }
     if counts.are_numbers:
-        found |= {"metric": "rmse", "decisions": 0, "flips": 0, "ties": 0, "flipped": [], **_of_numbers(counts.errors)}
+        none = {} if counts.decides else {"decisions": 0, "flips": 0, "ties": 0, "flipped": []}
+        found |= {"metric": "rmse", **none, **_of_numbers(counts.errors)}
     elif counts.scores.of:
         found |= _of_scores(counts)
     made: dict[str, Any] = _finite(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,20 @@ class Port:
                 first = first or error
                 continue
             self._call = self._caller(list(names), isinstance(arguments, Mapping), gather)
+            if hasattr(self.model, "takes"):
+                self._confirm(arguments, program)
             return program
         assert first is not None
         raise first
+
+    def _confirm(self, arguments: _Arguments, program: Program) -> None:
+        """Let onnxruntime confirm what was computed of an ONNX model."""
+        from pytest_kerasdiff.candidate import onnx_graph
+
+        assert isinstance(self.model, onnx_graph.Graph)
+        inputs = [arguments[n] for n in self.model.takes] if isinstance(arguments, Mapping) else list(arguments)
+        outputs = [program.recorded[value] for value in program.trace.outputs if value is not None]
+        onnx_graph.confirm(self.model, inputs, outputs)
 
     def observe(self, arrays: Sequence[Array], recorded: Sequence[Array]) -> PortFacts:
         """Run the recorded model a few times more, also as it was delivered, and note what is seen.
@@ -182,14 +194,14 @@ class Port:
     def _ways(self, names: Sequence[str], arrays: Sequence[Array]) -> Sequence[tuple[_Arguments, _Gather | None]]:
         """Ways to call the model with several inputs, the first that runs is the one.
 
-        By name where forward's parameters are called as the Keras inputs, else by position. A forward of one parameter
-        takes all of them in one: a dict by their names, or a list.
+        By name where forward's parameters, or an ONNX model's inputs, are called as the Keras inputs, else by position.
+        A forward of one parameter takes all of them in one: a dict by their names, or a list.
         """
         if len(arrays) < 2 or isinstance(self.model, torch.jit.ScriptModule):
             return [(arrays, None)]
         parameters = inspect.signature(self.model.forward).parameters
         named = dict(zip(names, arrays, strict=True))
-        if set(names) <= set(parameters):
+        if set(names) <= {*parameters, *getattr(self.model, "takes", ())}:
             return [(named, None)]
         places = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         if len(places) == 1 and not any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
@@ -246,4 +258,6 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
         ) from None
     except Exception as error:
         reason = " ".join(str(error).split())
+        if isinstance(error, pickle.UnpicklingError):  # torch advises a setting that there is none of here
+            reason = "it holds more than tensors, which opening it would run as code"
         raise RunError(f"{path}: cannot be loaded strictly into the model: {reason[:300]}") from None

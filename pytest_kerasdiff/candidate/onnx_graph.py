@@ -21,6 +21,8 @@ from torch import Tensor
 from pytest_kerasdiff.errors import RunError
 
 Attributes = Mapping[str, Any]
+_ROUNDING = 1e-2
+"""Of an output's scale: more than float32 makes of any model, less than another meaning of an operator does."""
 Operator = Callable[[list[Any], Attributes], Any]
 """(inputs, None where one is left out; attributes) → the output, or a tuple of them."""
 
@@ -44,8 +46,45 @@ def load(path: Path) -> torch.nn.Module:
     unknown = sorted({words for node in model.graph.node if (words := _unknown(node))})
     if unknown:
         raise RunError(f"{path}: what is not supported: {', '.join(unknown)}")
+    if model.graph.sparse_initializer:
+        raise RunError(f"{path}: what is not supported: sparse constants")
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    return Graph(model.graph, opset)
+    return Graph(model.graph, opset, path)
+
+
+def confirm(graph: Graph, inputs: Sequence[np.ndarray[Any, Any]], outputs: Sequence[np.ndarray[Any, Any]]) -> None:
+    """Compare what was computed here with what onnxruntime makes of the file, where that is installed and can run it.
+
+    Args:
+        graph: The model.
+        inputs: What it was given, in the order of ``graph.takes``.
+        outputs: What it gave, in whatever precision.
+
+    Raises:
+        RunError: The two differ by more than float32 explains: what is judged is not what will be deployed.
+    """
+    try:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(str(graph.path), options, providers=["CPUExecutionProvider"])
+        given = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs]
+        theirs = session.run(None, dict(zip(graph.takes, given, strict=True)))
+    except Exception:  # it takes fewer models than are valid, and raises what it likes
+        return
+    for name, one, other in zip(graph.gives, outputs, theirs, strict=False):
+        other = np.asarray(other)
+        if other.dtype.kind != "f" or not np.isfinite(other).all():
+            continue
+        scale = float(np.abs(other).max(initial=0))
+        apart = float(np.abs(one - other).max(initial=0)) if one.shape == other.shape else float("inf")
+        if not apart <= _ROUNDING * max(scale, 1e-3):
+            raise RunError(
+                f"{graph.path}: onnxruntime gives another {name} than its operators as they are known here: "
+                + (f"{apart:.3g} apart of scale {scale:.3g}" if one.shape == other.shape else f"shape {other.shape}")
+                + "; please report the file"
+            )
 
 
 def _unknown(node: Any) -> str:
@@ -65,26 +104,28 @@ def _unknown(node: Any) -> str:
 
 
 class Graph(torch.nn.Module):
-    """A model: takes its inputs in order."""
+    """A model: takes its inputs in order, or by the names in ``takes``."""
 
-    def __init__(self, graph: Any, opset: int) -> None:
+    def __init__(self, graph: Any, opset: int, path: Path) -> None:
         """Make a submodule of each node, and a parameter or buffer of each constant.
 
         Args:
             graph: onnx's GraphProto.
             opset: Version of the operators.
+            path: Of the file.
         """
         super().__init__()
+        self.path = path
         from onnx import numpy_helper
 
         self._held: dict[str, str] = {}
         sizes = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
         for constant in graph.initializer:
             self._hold(constant.name, numpy_helper.to_array(constant), constant.name in sizes)
-        self._takes = [i.name for i in graph.input if i.name not in self._held]
+        self.takes = [i.name for i in graph.input if i.name not in self._held]
         own = [i.type.tensor_type.shape for i in graph.input if i.name not in self._held]
         self._shapes = [tuple(axis.dim_value for axis in shape.dim) for shape in own]
-        self._gives = [o.name for o in graph.output]
+        self.gives = [o.name for o in graph.output]
         self._order: list[tuple[str, list[str], list[str]]] = []
         for node in graph.node:
             attributes = {a.name: _attribute(a) for a in node.attribute}
@@ -116,11 +157,12 @@ class Graph(torch.nn.Module):
             own, number = f"{wanted}_{number}", number + 1
         return own
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute the nodes in their order."""
-        if len(inputs) != len(self._takes):
-            raise ValueError(f"the ONNX model takes {len(self._takes)} inputs: {', '.join(self._takes)}")
-        for name, stated, given in zip(self._takes, self._shapes, inputs, strict=True):
+        inputs = inputs or tuple(named[name] for name in self.takes if name in named)
+        if len(inputs) != len(self.takes):
+            raise ValueError(f"the ONNX model takes {len(self.takes)} inputs: {', '.join(self.takes)}")
+        for name, stated, given in zip(self.takes, self._shapes, inputs, strict=True):
             if len(stated) != given.ndim or any(s and s != g for s, g in zip(stated, given.shape, strict=True)):
                 shape = ", ".join(str(size or "any") for size in stated)
                 raise ValueError(
@@ -128,12 +170,12 @@ class Graph(torch.nn.Module):
                     "is compared with --kerasdiff-batch"
                 )
         values: dict[str, Any] = {"": None, **{name: getattr(self, own) for name, own in self._held.items()}}
-        values.update(zip(self._takes, inputs, strict=True))
+        values.update(zip(self.takes, inputs, strict=True))
         for name, takes, gives in self._order:
             result = self._modules[name](*(values[value] for value in takes))  # type: ignore[misc]
             several = result if isinstance(result, tuple) else (result,)
             values.update(zip(gives, several, strict=False))
-        outputs = tuple(values[name] for name in self._gives)
+        outputs = tuple(values[name] for name in self.gives)
         return outputs[0] if len(outputs) == 1 else outputs
 
 
@@ -229,6 +271,8 @@ def _conv_transpose(i: list[Any], a: Attributes) -> Tensor:
         wanted = [size * s for size, s in zip(i[0].shape[2:], strides, strict=True)]
     if wanted is not None:
         total = [have - want for have, want in zip(full, wanted, strict=True)]
+        if min(total) < 0:
+            raise ValueError("ConvTranspose: an output larger than what its windows reach")
         begin = [t // 2 if a.get("auto_pad") == "SAME_UPPER" else t - t // 2 for t in total]
         pads = begin + [t - b for t, b in zip(total, begin, strict=True)]
     made: Tensor = function(i[0], i[1], i[2] if len(i) > 2 else None, strides, 0, more, a.get("group", 1), dilations)
@@ -240,12 +284,15 @@ def _conv_transpose(i: list[Any], a: Attributes) -> Tensor:
 def _max_pool(i: list[Any], a: Attributes) -> Tensor:
     kernel = _ints(a["kernel_shape"])
     strides, dilations = _each(a, "strides", len(kernel)), _each(a, "dilations", len(kernel))
-    pads = _pads(a, i[0], kernel, strides, dilations)
+    pads, ceil = _pads(a, i[0], kernel, strides, dilations), bool(a.get("ceil_mode", 0))
+    if max(dilations) > 1 and str(a.get("auto_pad", "")).startswith("SAME"):
+        raise ValueError("MaxPool: auto_pad with dilations")
     x, padding = _padded(i[0], pads, float("-inf"))
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         x, padding = F.pad(i[0], [w for p in reversed(padding) for w in (p, p)], value=float("-inf")), [0] * len(kernel)
+    _refuse_ceil("MaxPool", ceil and x is not i[0])
     function: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
-    return function(x, kernel, strides, padding, dilations, bool(a.get("ceil_mode", 0)))  # type: ignore[no-any-return]
+    return function(x, kernel, strides, padding, dilations, ceil)  # type: ignore[no-any-return]
 
 
 def _average_pool(i: list[Any], a: Attributes) -> Tensor:
@@ -257,13 +304,20 @@ def _average_pool(i: list[Any], a: Attributes) -> Tensor:
     x, padding = _padded(i[0], pads)
     if x is i[0] and all(2 * p <= k for p, k in zip(padding, kernel, strict=True)):
         return function(x, kernel, strides, padding, ceil, counts)  # type: ignore[no-any-return]
+    _refuse_ceil("AveragePool", ceil)
     axes = len(kernel)
     widths = [w for n in reversed(range(axes)) for w in (pads[n], pads[axes + n])]
-    means: Tensor = function(F.pad(i[0], widths), kernel, strides, 0, ceil)
+    means: Tensor = function(F.pad(i[0], widths), kernel, strides, 0)
     if counts:
         return means
-    inside: Tensor = function(F.pad(torch.ones_like(i[0]), widths), kernel, strides, 0, ceil)
+    inside: Tensor = function(F.pad(torch.ones_like(i[0]), widths), kernel, strides, 0)
     return means / inside
+
+
+def _refuse_ceil(name: str, is_padded_before: bool) -> None:
+    """Refuse what torch has no way to say: windows that begin in a padding, which it leaves out of its own alone."""
+    if is_padded_before:
+        raise ValueError(f"{name}: ceil_mode with a padding of two widths, or one that is wider than half the window")
 
 
 def _global(reduce: Callable[..., Tensor]) -> Operator:
@@ -379,7 +433,10 @@ def _pad(i: list[Any], a: Attributes) -> Tensor:
     value = float(i[2]) if len(i) > 2 and i[2] is not None else a.get("value", 0.0)
     axes = [n % i[0].ndim for n in _axes(i, {}, 3) or range(i[0].ndim)]
     begin, end = dict(zip(axes, pads[: len(axes)], strict=True)), dict(zip(axes, pads[len(axes) :], strict=True))
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[a.get("mode", "constant")]
+    modes, stated = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}, a.get("mode", "constant")
+    if stated not in modes:
+        raise ValueError(f"Pad: mode {stated}")
+    mode = modes[stated]
     last = range(i[0].ndim) if mode == "constant" else range(2, i[0].ndim)
     if any(begin.get(axis, 0) or end.get(axis, 0) for axis in {*axes} - {*last}):
         raise ValueError(f"Pad: {mode} of the first two axes")
@@ -435,13 +492,21 @@ def _reduce(function: Callable[..., Any]) -> Operator:
 def _resize(i: list[Any], a: Attributes) -> Tensor:
     """Nearest, linear or cubic, of the axes after the channels."""
     x, mode, place = i[0], a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel")
-    sizes = _ints(i[3]) if len(i) > 3 and i[3] is not None else None
-    factors = i[2] if len(i) > 2 else i[1]
-    sizes = sizes or [int(size * f) for size, f in zip(x.shape, factors.tolist(), strict=True)]
-    if list(x.shape[:2]) != sizes[:2]:
+    sizes, factors = _ints(i[3]) if len(i) > 3 and i[3] is not None else [], None
+    if not sizes:
+        factors = [float(f) for f in (i[2] if len(i) > 2 else i[1]).tolist()]
+        sizes = [int(size * f) for size, f in zip(x.shape, factors, strict=True)]
+    if list(x.shape[:2]) != sizes[:2] or (factors is not None and factors[:2] != [1, 1]):
         raise ValueError(f"Resize of other axes than the last: {tuple(x.shape)} to {tuple(sizes)}")
+    # A place is computed from the factor that is stated, which need not be that of the sizes: 5 · 1.5 is 7, not 7.5.
+    to: dict[str, Any] = {"size": sizes[2:]} if factors is None else {"scale_factor": factors[2:]}
+    if place == "pytorch_half_pixel" and any(new == 1 < old for new, old in zip(sizes[2:], x.shape[2:], strict=True)):
+        raise ValueError("Resize: pytorch_half_pixel to a size of 1")
     if mode == "nearest":
-        whole = all(new % old == 0 for new, old in zip(sizes[2:], x.shape[2:], strict=True))
+        stated = factors[2:] if factors is not None else [n / o for n, o in zip(sizes[2:], x.shape[2:], strict=True)]
+        whole = all(factor == int(factor) for factor in stated)
+        if factors is not None and any(f != int(f) and 1 / f != int(1 / f) for f in factors[2:]):
+            raise ValueError(f"Resize: nearest by {factors[2:]}")
         floors = place == "asymmetric" and a.get("nearest_mode", "round_prefer_floor") == "floor"
         exact = (
             place.startswith(("half_pixel", "pytorch"))
@@ -449,11 +514,19 @@ def _resize(i: list[Any], a: Attributes) -> Tensor:
         )
         if not (floors or (whole and exact)):
             raise ValueError(f"Resize: nearest with {place} and {a.get('nearest_mode')}")
-        return F.interpolate(x, sizes[2:], mode="nearest" if floors else "nearest-exact")
+        return F.interpolate(x, **to, mode="nearest" if floors else "nearest-exact")
     if place not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         raise ValueError(f"Resize: {mode} with {place}")
     names = {"linear": {3: "linear", 4: "bilinear", 5: "trilinear"}, "cubic": {4: "bicubic"}}
-    return F.interpolate(x, sizes[2:], mode=names[mode][x.ndim], align_corners=place == "align_corners")
+    if x.ndim not in names.get(mode, ()):
+        raise ValueError(f"Resize: {mode} of {x.ndim - 2} axes")
+    return F.interpolate(x, **to, mode=names[mode][x.ndim], align_corners=place == "align_corners")
+
+
+def _dropout(i: list[Any], a: Attributes) -> Tensor:
+    if len(i) > 2 and i[2] is not None and bool(i[2]):
+        raise ValueError("Dropout in training mode")
+    return i[0]  # type: ignore[no-any-return]
 
 
 _DTYPES: Mapping[int, torch.dtype | None] = {
@@ -515,7 +588,7 @@ _TABLE: dict[str, Operator] = {
     "Cos": _of_one(torch.cos),
     "DepthToSpace": lambda i, a: _depth_to_space(i[0], a),
     "Div": _of_two(_divide),
-    "Dropout": _of_one(lambda x: x),
+    "Dropout": _dropout,
     "Einsum": _einsum,
     "Elu": lambda i, a: F.elu(i[0], a.get("alpha", 1.0)),
     "Equal": _of_two(torch.eq),

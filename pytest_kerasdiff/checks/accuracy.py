@@ -18,19 +18,26 @@ def check(whole: Whole) -> Outcome:
     Where no limit is given, no decision may be another one, ties apart; where nothing is decided, outputs must be as
     near as two correct float32 computations are.
     """
+    if why := whole.unmeasured.get("accuracy"):
+        return Outcome("accuracy", "; ".join([why, *_fed_differently(whole)]))
     found = whole.measured["accuracy"]
     said, broken = describe(found), list(broken_limits(found))
     if found["shard"] is not None:
         said = f"part {found['shard']} of the data, whose reports are to be merged: {said}"
     if not broken:
         return Outcome("", said)
-    if whole.preprocessed is not None and whole.stated.preprocess is not None:
-        fed = preprocessing.judge(whole.preprocessed, whole.stated.preprocess, whole.tol)
-        if fed.cause:
-            broken.append(f"the two are fed differently: {fed.cause}: {fed.message}")
+    broken += _fed_differently(whole)
     if any(verdict.is_wrong for verdict in whole.verdicts):
         broken.append("see the layers at fault")
     return Outcome("accuracy", f"{'; '.join(broken)}. {said}")
+
+
+def _fed_differently(whole: Whole) -> Iterator[str]:
+    """What the two preprocessing functions make differently."""
+    if whole.preprocessed is not None and whole.stated.preprocess is not None:
+        fed = preprocessing.judge(whole.preprocessed, whole.stated.preprocess, whole.tol)
+        if fed.cause:
+            yield f"the two are fed differently: {fed.cause}: {fed.message}"
 
 
 def broken_limits(found: Mapping[str, Any]) -> Iterator[str]:
@@ -94,7 +101,9 @@ def describe(found: Mapping[str, Any]) -> str:
         parts.append(
             f"right alone: Keras {test['keras_only']}, the port {test['torch_only']}, McNemar p {test['p']:.2g}"
         )
-    return f"{text.count(found['samples'], 'sample')}: {', '.join(parts) or 'outputs alike'}"
+    if not parts and found["outputs"]["max_abs"] is not None:
+        parts = [f"outputs at most {found['outputs']['max_abs']:.3g} apart"]
+    return f"{text.count(found['samples'], 'sample')}: {', '.join(parts) or 'outputs not finite at the same places'}"
 
 
 def _listed(found: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ def whole(
     reference: ReferenceTrace, further: FurtherRuns, judge: Judge, facts: PortFacts, stated: Manifest, tol: float,
     fixed_batch: bool, prepared: preprocess.Prepared | None = None,
     asked: Set[str] = frozenset(), measured: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    unmeasured: Mapping[str, str] = MappingProxyType({}),
 ) -> Whole:  # fmt: skip
     """What the checks of the model see of a judged port.
 
@@ -38,6 +39,7 @@ def whole(
         prepared: What the port's preprocessing makes of the raw samples; None where the manifest names none.
         asked: Checks that options ask for.
         measured: What was measured beside the comparison, by the check that looks at it.
+        unmeasured: Why something was not, likewise.
     """
     trace, recorded = judge.candidate.trace, judge.candidate.recorded
     first = [recorded.get(value) if value is not None else None for value in trace.outputs]
@@ -55,7 +57,7 @@ def whole(
     return Whole(
         reference, trace, judge.alignment, judge.verdicts, facts, stated, tol, outputs, deployed,
         facts.first or first, list(_others(further, facts, facts.first or first, order)), fixed_batch,
-        _preprocessed(further, judge, prepared), asked, further.opinion, further.opinion_error, measured,
+        _preprocessed(further, judge, prepared), asked, further.opinion, further.opinion_error, measured, unmeasured,
     )  # fmt: skip
 
 

@@ -149,6 +149,7 @@ class Whole:
         opinion: The Keras model's outputs as ONNX in float32.
         opinion_error: Why there are none, where they were asked for.
         measured: What was measured beside the comparison, as the report has it: "accuracy", "throughput".
+        unmeasured: What of these could not be measured on account of the port → why.
     """
 
     reference: ReferenceTrace
@@ -168,3 +169,4 @@ class Whole:
     opinion: Sequence[Array] = ()
     opinion_error: str = ""
     measured: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    unmeasured: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -1,1 +1,1 @@
-"""Reports as documents that a person reads."""
+"""Forms of a report that people read, each made of the report alone."""

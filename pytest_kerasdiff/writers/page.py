@@ -49,7 +49,7 @@ def render(report: Mapping[str, Any]) -> str:
     """
     found = rows.rows(report)
     script, style = (_source(name) for name in ("page.js", "page.css"))
-    made = _environment().get_template("page.html.j2").render(
+    return _environment().get_template("page.html.j2").render(
         report=report,
         verdict=text.verdict(report),
         passes=report.get("verdict") == "pass",
@@ -73,8 +73,6 @@ def render(report: Mapping[str, Any]) -> str:
             )
         ),
     )  # fmt: skip
-    # Names of files need not be text: what cannot be written as UTF-8 is a question mark.
-    return made.encode("utf-8", "replace").decode("utf-8")
 
 
 @functools.cache
@@ -151,7 +149,7 @@ def _cut(name: Any, most: int) -> str:
 
 def _standing(check: Mapping[str, Any]) -> str:
     """Status of a check: one that passes with a cause warns."""
-    return "warn" if check["status"] == "pass" and check.get("cause") else str(check["status"])
+    return "warn" if text.warns(check) else str(check["status"])
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

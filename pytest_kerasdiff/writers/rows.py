@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_kerasdiff import text
 from pytest_kerasdiff.writers import charts
 
 Layer = Mapping[str, Any]
@@ -69,8 +70,12 @@ def _share(layer: Layer) -> float | None:
 
 def nearest(found: Sequence[Row], most: int = 5) -> list[Row]:
     """Of the layers that pass, those that come nearest to their limit."""
-    passing = [row for row in found if row.layer.get("status") == "pass" and row.layer.get("torch") is not None]
-    return sorted((row for row in passing if row.share is not None), key=lambda row: -(row.share or 0))[:most]
+    of_layer = {
+        id(row.layer): row
+        for row in found
+        if row.layer.get("torch") is not None and (row.layer.get("cumulative") or {}).get("max_abs") is not None
+    }
+    return [of_layer[id(layer)] for layer in text.worst([row.layer for row in of_layer.values()], most)]
 
 
 def links(found: Sequence[Row]) -> list[list[int]]:
