@@ -12,6 +12,15 @@ Report = dict[str, Any]
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 """One black pixel."""
+HOSTILE = (
+    "<script>window.ran=1;alert(1)</script>",
+    '"onmouseover="window.ran=1;alert(1)" x="',
+    "'><img src=x onerror=window.ran=1>",
+    "{{7*7}}{% set x = 1 %}",
+    "javascript:alert(1)",
+    "</title></style></pre></svg><script>window.ran=1</script>",
+)
+"""Texts that would do something where they are not escaped."""
 STATUSES = ("pass", "fault", "inherited", "unpaired", "declared")
 
 
@@ -203,3 +212,25 @@ def selftest() -> Report:
         "left_out": 2,
         "not_seeded": {"groups": "the model has none"},
     }
+
+
+def hostile() -> Report:
+    """A report whose every text is one of ``HOSTILE``, names of fields apart."""
+
+    def spoilt(value: Any, key: str, number: int) -> Any:
+        if isinstance(value, dict):
+            foreign = key in ("config", "inputs", "unused_parameters", "environment", "not_seeded")
+            return {
+                (f"{name}{HOSTILE[number % 6]}" if foreign else name): spoilt(one, name, number)
+                for name, one in value.items()
+            }
+        if isinstance(value, list):
+            return [spoilt(one, key, number + i) for i, one in enumerate(value)]
+        kept = ("status", "verdict", "image", "check", "inherits_from")
+        return f"{HOSTILE[number % 6]}{value}" if isinstance(value, str) and key not in kept else value
+
+    made: Report = spoilt(mixed(), "", 0)
+    made["accuracy"]["shown"] *= 2
+    made["accuracy"]["shown"][0] = {**made["accuracy"]["shown"][0], "image": "javascript:alert(1)"}
+    made["layers"][0]["status"] = made["checks"][0]["status"] = made["selftest"]["faults"][0]["status"] = HOSTILE[1]
+    return made
