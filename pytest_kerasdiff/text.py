@@ -34,7 +34,7 @@ def layer_block(layer: Layer) -> str:
     lines.append(f"  isolated     {measure(isolated)}      limit {number(isolated['limit'])}     {mark}")
     lines.append(f"  cumulative   {measure(cumulative)}")
     if not isolated["reason"]:
-        got, expected = _told_apart(isolated["got"], isolated["expected"])
+        got, expected = told_apart(isolated["got"], isolated["expected"])
         lines.append(
             f"  where        worst at {tuple(isolated['worst'])}: got {got}, expected {expected}; "
             f"{isolated['differing']:.1%} of elements differ"
@@ -179,7 +179,7 @@ def measure(error: Mapping[str, Any] | None) -> str:
     return f"{number(error['max_abs'])} of scale {number(error['scale'])}"
 
 
-def _told_apart(first: float | None, second: float | None) -> tuple[str, str]:
+def told_apart(first: float | None, second: float | None) -> tuple[str, str]:
     """Two numbers with as many digits as it takes to see that they differ."""
     for digits in range(3, 17):
         texts = tuple("∞" if value is None else f"{value:.{digits}g}" for value in (first, second))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pytest_kerasdiff.writers import files
 from tests import helpers
 from tests.helpers import LAYERS, run_pytest
 
@@ -283,7 +284,8 @@ def test_junit_carries_the_verdict_of_each_layer(real: Done) -> None:
 
 def test_each_report_is_in_a_folder_of_its_own(real: Done) -> None:
     reports = {p.relative_to(real.folder / "reports").as_posix() for p in (real.folder / "reports").rglob("*")}
-    assert reports == {"model", "model/report.json", "net", "net/report.json"}
+    written = ("report.json", *files.FORMS)
+    assert reports == {"model", "net", *(f"{name}/{file}" for name in ("model", "net") for file in written)}
     net = json.loads((real.folder / "reports" / "net" / "report.json").read_text("utf-8"))
     assert (net["verdict"], net["torch"]) == ("fail", "port:wrong")
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pytest_kerasdiff.writers import files
 from tests import helpers
 from tests.helpers import LAYERS, program
 
@@ -80,7 +81,7 @@ def test_wrong_arguments_end_with_status_2(folder: Path, arguments: tuple[str, .
 def test_nothing_is_left_behind(right: object, wrong: object, folder: Path) -> None:
     assert helpers.left_behind(folder / "tmp") == []
     assert helpers.processes_of(folder) == []
-    assert [p.name for p in (folder / "right").iterdir()] == ["report.json"]
+    assert sorted(p.name for p in (folder / "right").iterdir()) == sorted(["report.json", *files.FORMS])
 
 
 @pytest.mark.parametrize("name", ["right", "wrong"])

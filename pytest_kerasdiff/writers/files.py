@@ -9,9 +9,9 @@ from typing import Any
 
 from pytest_kerasdiff import reportfile
 from pytest_kerasdiff.errors import RunError
-from pytest_kerasdiff.writers import conversion, markdown
+from pytest_kerasdiff.writers import conversion, markdown, page
 
-FORMS = {"report.md": markdown.render, "conversion.md": conversion.render}
+FORMS = {"report.html": page.render, "report.md": markdown.render, "conversion.md": conversion.render}
 """What lies beside ``report.json``, and what makes it of the report."""
 
 
@@ -25,7 +25,8 @@ def publish(report: Mapping[str, Any], folder: Path) -> None:
     for name, render in FORMS.items():
         temporary = folder / f".{name}.{os.getpid()}"
         try:
-            temporary.write_text(render(report), "utf-8")
+            # Names of files need not be text: what cannot be written as UTF-8 is a question mark.
+            temporary.write_bytes(render(report).encode("utf-8", "replace"))
             os.replace(temporary, folder / name)
         except OSError as error:
             raise RunError(f"{folder}: the report cannot be written: {error.strerror or error}") from None
