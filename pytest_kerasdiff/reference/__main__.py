@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import cache, child, manifest, turns
+from pytest_kerasdiff import cache, child, manifest, scan, turns
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.phases import Phases
 
@@ -16,6 +16,7 @@ from pytest_kerasdiff.phases import Phases
 def work(job: child.Job) -> None:
     """Take the reference trace from the cache, or make it; and record it where that is asked for."""
     settings = job.settings
+    scan.refuse(settings.keras_model, settings.trust, settings.keras is None)
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     if settings.record is not None:
         from pytest_kerasdiff import recorded

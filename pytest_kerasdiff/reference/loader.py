@@ -61,7 +61,7 @@ def load(file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
         keras, model = _built(keras, file, settings)
         if {str(layer.compute_dtype) for layer in model.layers} <= {settings.precision}:
             # As built where floatx decides; custom layers need no registration.
-            return keras, _with_weights(keras, model, file)
+            return keras, _with_weights(keras, model, file, settings.trust)
         config = _config_of(keras, model, settings)
         set_precision(keras, settings.precision)  # the user's code may have set a policy of its own
     elif file.config is not None:
@@ -87,7 +87,7 @@ def load(file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
         )
         raised.reason = reason
         raise raised from error
-    return keras, _with_weights(keras, model, file)
+    return keras, _with_weights(keras, model, file, settings.trust)
 
 
 def _built(keras: ModuleType, file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
@@ -130,11 +130,12 @@ def _config_of(keras: ModuleType, model: Any, settings: Settings) -> dict[str, A
     )
 
 
-def _with_weights(keras: ModuleType, model: Any, file: ModelFile) -> Any:
+def _with_weights(keras: ModuleType, model: Any, file: ModelFile, trust: bool) -> Any:
     path = file.path
     try:
         if path.is_dir():
-            model.set_weights(keras.models.load_model(str(path), compile=False).get_weights())
+            with _safe_mode(keras, trust):
+                model.set_weights(keras.models.load_model(str(path), compile=False).get_weights())
         else:
             with weightfile.readable(path) as file_of_weights:
                 model.load_weights(str(file_of_weights))

@@ -1,0 +1,270 @@
+"""A static scan of a Keras file before a framework opens it.
+
+Refused is what would run code, read or write other files, or fill the memory. It is a filter and no sandbox: what it
+does not know passes. SECURITY.md says what is promised.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from pytest_kerasdiff import modelfile
+from pytest_kerasdiff.errors import RunError, in_short
+
+_FRAMEWORKS = frozenset({"keras", "tf_keras"})
+_PARTS = frozenset(
+    {
+        "layers", "initializers", "regularizers", "constraints", "activations", "losses", "metrics", "optimizers",
+        "models", "ops", "random", "dtype_policies", "mixed_precision", "engine", "quantizers", "legacy",
+    }
+)  # fmt: skip
+"""Parts of Keras whose objects models are made of; others (utils, config, saving) have functions with side effects."""
+_RUN_CODE = {
+    "Lambda": "a Lambda layer: its function is code stored in the file",
+    "__lambda__": "a lambda: code stored in the file",
+    "TFSMLayer": "a TFSMLayer: it opens a SavedModel, which can run code",
+    "TorchModuleWrapper": "a TorchModuleWrapper: it opens a pickle, which can run code",
+    "JaxLayer": "a JaxLayer: its function is code stored in the file",
+    "FlaxLayer": "a FlaxLayer: its function is code stored in the file",
+}
+_SIDE_EFFECTS = frozenset(
+    {
+        "io", "raw_ops", "py_function", "numpy_function", "py_func", "load_op_library", "load_library", "saved_model",
+        "train", "summary", "data", "queue", "lookup", "debugging", "print", "function", "distribute", "profiler",
+    }
+)  # fmt: skip
+"""First parts of the names of TensorFlow's functions that do more than compute (a TFOpLambda of tf_keras calls one)."""
+_PATHS = {"vocabulary", "filepath", "file_path", "idf_weights", "asset_path"}
+"""Settings of layers that Keras reads a file for where they are text."""
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npz")
+_UNREAD = frozenset({"compile_config", "shared_object_id", "seed"})
+"""Settings that are not read, or may be any number."""
+_SIZES = frozenset({"units", "filters", "input_dim", "output_dim", "num_heads", "key_dim", "projection_dim"})
+"""Settings of layers with weights that have at least as many elements."""
+_LARGEST = 2**31 - 1
+"""Of a number in a config: what a dimension may be at most."""
+_GROWS, _ALWAYS_ALLOWED_BYTES = 100, 2**26
+"""How many times the file's size its content may be, beside 64 MiB."""
+_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
+"""deflate, shuffle, fletcher32, szip, nbit, scaleoffset, lzf. Others load a library.
+
+Source: HDF5, "Registered Filter Plugins".
+"""
+_DEEPEST = 200
+
+
+def refuse(path: Path, trust: bool, reads_config: bool = True) -> None:
+    """Look at a file as it stands, and at nothing that it refers to.
+
+    Args:
+        path: A ``.h5``, ``.hdf5``, ``.keras`` or a SavedModel folder.
+        trust: Let code stored in it pass; what is no code is refused all the same.
+        reads_config: Whether Keras will build the model that the file describes.
+
+    Raises:
+        RunError: It is refused, for a reason that names the layer or the member.
+    """
+    try:
+        reason = next(_reasons(path, trust, reads_config), None)
+    except RunError:
+        raise
+    except RecursionError:
+        reason = "its config is nested too deeply"
+    except Exception as error:  # what h5py and zipfile raise of a damaged file is whatever they meet
+        raise RunError(f"{path}: damaged, or not as Keras writes it: {in_short(error)}") from None
+    if reason is not None:
+        raise RunError(f"{path}: refused: {reason}")
+
+
+def _reasons(path: Path, trust: bool, reads_config: bool) -> Iterator[str]:
+    if path.is_dir():
+        yield from _folder(path, trust)
+        elements = None
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield from _archive(archive, path.stat().st_size)
+            elements = 0
+            if modelfile.ARCHIVE_WEIGHTS in archive.namelist():
+                member = archive.getinfo(modelfile.ARCHIVE_WEIGHTS)
+                with archive.open(member) as stream:
+                    # What is stored as it is can be read here and there; else that would unpack it again and again.
+                    plain = member.compress_type == zipfile.ZIP_STORED
+                    content = stream if plain else io.BytesIO(stream.read())
+                    elements = yield from _hdf5(content, member.file_size, f"{modelfile.ARCHIVE_WEIGHTS}: ")
+    else:
+        with path.open("rb") as stream:
+            elements = yield from _hdf5(stream, path.stat().st_size, "")
+    if reads_config:
+        config = modelfile.read(path).config
+        yield from _walk(config, "the model", 0, trust, elements)
+
+
+# -- zip ---------------------------------------------------------------------------------------------------------------
+
+
+def _archive(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
+    """Members that would leave the folder they are put into, hold pickles, or are much larger than the archive."""
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    for member in members:
+        name = member.filename
+        own = PurePosixPath(name.replace("\\", "/"))
+        if own.is_absolute() or ".." in own.parts or ":" in name or "\0" in name:
+            yield f"the member {name!r} would be put outside the folder it is unpacked into"
+        if stat.S_ISLNK(member.external_attr >> 16):
+            yield f"the member {name!r} is a link"
+        if own.suffix.lower() in _PICKLES:
+            yield f"the member {name!r} may hold a pickle, which can run code"
+        if member.flag_bits & 1:
+            yield f"the member {name!r} is encrypted"
+        if names.count(name) > 1:
+            yield f"the member {name!r} is there twice"
+    total = sum(member.file_size for member in members)
+    if total > _GROWS * size + _ALWAYS_ALLOWED_BYTES:
+        yield f"{size} bytes that unpack to {total}"
+
+
+# -- HDF5 --------------------------------------------------------------------------------------------------------------
+
+
+def _hdf5(stream: IO[bytes], size: int, within: str) -> Generator[str, None, int]:
+    """Links out of the file, values kept or computed elsewhere, arrays that are much larger than the file.
+
+    Returns:
+        The number of elements in all arrays.
+    """
+    import h5py
+
+    if size == 0:
+        raise ValueError("an empty file")
+    with h5py.File(stream, "r") as file:
+        seen: set[int] = set()
+        pending: list[tuple[str, Any]] = [("", file)]
+        declared = elements = 0
+        while pending:
+            where, group = pending.pop()
+            address = h5py.h5o.get_info(group.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            for name in group:
+                place = f"{where}/{name}"
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    yield f"{within}{place} is a link to another file ({link.filename})"
+                elif isinstance(link, h5py.SoftLink):
+                    yield f"{within}{place} is a link to {link.path}, which Keras does not write"
+                else:
+                    item = group[name]
+                    if isinstance(item, h5py.Group):
+                        pending.append((place, item))
+                    elif isinstance(item, h5py.Dataset):
+                        yield from _dataset(f"{within}{place}", item)
+                        own = item.size if item.shape is not None else 0
+                        declared, elements = declared + own * item.dtype.itemsize, elements + own
+        if declared > _GROWS * size + _ALWAYS_ALLOWED_BYTES:
+            yield f"{within}its arrays declare {declared} bytes, the file has {size}"
+    return elements
+
+
+def _dataset(place: str, dataset: Any) -> Iterator[str]:
+    import h5py
+
+    if dataset.external:
+        yield f"{place} keeps its values in another file ({dataset.external[0][0]})"
+    if dataset.is_virtual:
+        yield f"{place} takes its values from other files"
+    if h5py.check_ref_dtype(dataset.dtype) is not None:
+        yield f"{place} holds references"
+    plist = dataset.id.get_create_plist()
+    for number in range(plist.get_nfilters()):
+        code = plist.get_filter(number)[0]
+        if code not in _FILTERS:
+            yield f"{place} needs the filter {code} of HDF5, which would be loaded as a library"
+
+
+# -- the config --------------------------------------------------------------------------------------------------------
+
+
+def _walk(node: Any, layer: str, depth: int, trust: bool, elements: int | None) -> Iterator[str]:
+    """What in a config would run code or read a file, and numbers that no dimension has.
+
+    Args:
+        node: A part of the config.
+        layer: The layer that it belongs to.
+        depth: How many objects it is in.
+        trust: Let code pass.
+        elements: Of all weights in the file; None where that is not known.
+    """
+    if depth > _DEEPEST:
+        raise RecursionError
+    if isinstance(node, list):
+        for item in node:
+            yield from _walk(item, layer, depth + 1, trust, elements)
+    elif isinstance(node, dict):
+        own = node.get("config")
+        name = own.get("name") if isinstance(own, dict) else None
+        layer = name if isinstance(name, str) and "class_name" in node else layer
+        if "class_name" in node and not trust:
+            yield from _object(node, layer)
+        for key, value in node.items():
+            if key in _UNREAD:
+                continue
+            if key in _PATHS and isinstance(value, str) and value and not trust:
+                yield f"layer {layer!r} reads the file {value!r} ({key}); {_TRUST}"
+            if key in _SIZES and isinstance(value, int) and elements is not None and value > max(elements, 1):
+                yield f"layer {layer!r} declares {key} = {value}, and all weights in the file have {elements} elements"
+            yield from _walk(value, layer, depth + 1, trust, elements)
+    elif isinstance(node, int) and abs(node) > _LARGEST:
+        yield f"layer {layer!r} declares {node}, more than a dimension may be"
+
+
+def _object(node: Mapping[str, Any], layer: str) -> Iterator[str]:
+    kind, module = str(node["class_name"]), node.get("module")
+    plain = kind.rpartition(">")[2]
+    if plain in _RUN_CODE:
+        yield f"layer {layer!r} is {_RUN_CODE[plain]}; {_TRUST}"
+    elif module is not None and not _is_keras_own(str(module), kind):
+        what = node.get("config") if kind == "function" else kind
+        yield (
+            f"layer {layer!r} refers to {module}.{what}, which is no part of Keras that models are made of: name the "
+            f"code that builds the model with --kerasdiff-keras; {_TRUST}"
+        )
+    elif plain in ("TFOpLambda", "SlicingOpLambda"):
+        own = node.get("config")
+        function = str(own.get("function", "")) if isinstance(own, dict) else ""
+        if _SIDE_EFFECTS & set(function.split(".")):
+            yield f"layer {layer!r} calls tf.{function}, which does more than compute; {_TRUST}"
+
+
+_TRUST = "if you trust the file, add --kerasdiff-trust"
+
+
+def _is_keras_own(module: str, kind: str) -> bool:
+    if module == "builtins":
+        return kind == "function"  # a function of Keras by its name alone, such as an activation
+    parts = module.split(".")
+    inside = [part for part in parts[1:] if part != "src"]
+    return parts[0] in _FRAMEWORKS and (not inside or inside[0] in _PARTS)
+
+
+# -- SavedModel --------------------------------------------------------------------------------------------------------
+
+
+def _folder(path: Path, trust: bool) -> Iterator[str]:
+    """Links out of the folder; code among the Keras objects, of which not only the model's config is revived."""
+    root = path.resolve()
+    for file in sorted(path.rglob("*")):
+        if file.is_symlink() and not file.resolve().is_relative_to(root):
+            yield f"{file.relative_to(path)} is a link out of the folder"
+    for name in ("keras_metadata.pb", "saved_model.pb") if not trust else ():
+        file = path / name
+        content = file.read_bytes() if file.is_file() else b""
+        for kind, words in _RUN_CODE.items():
+            if f'"class_name": "{kind}"'.encode() in content:
+                yield f"{name} has {words}; {_TRUST}"

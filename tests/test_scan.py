@@ -1,0 +1,289 @@
+"""Hostile files are refused before a framework opens them, by a line that names the layer or the member.
+
+They are made here, and harmless where somebody opens one: what they refer to does not exist, or says so.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from pytest_kerasdiff import scan
+from pytest_kerasdiff.errors import RunError
+from tests import helpers
+
+Config = dict[str, Any]
+
+
+def hdf5(change: Callable[[h5py.File], object]) -> Callable[[Path], Path]:
+    """The tiny model's file, changed."""
+
+    def make(folder: Path) -> Path:
+        path = helpers.write_tiny(folder / "net.h5")
+        with h5py.File(path, "a") as file:
+            change(file)
+        return path
+
+    return make
+
+
+def config(change: Callable[[Config], object]) -> Callable[[Path], Path]:
+    """The tiny model's file with another config; ``change`` gets the one of the layer dense."""
+
+    def edit(file: h5py.File) -> None:
+        own = copy.deepcopy(helpers.tiny_config())
+        change(own["config"]["layers"][-1])
+        file.attrs["model_config"] = json.dumps(own)
+
+    return hdf5(edit)
+
+
+def archive(change: Callable[[zipfile.ZipFile], object]) -> Callable[[Path], Path]:
+    """A `.keras` of the tiny model, and what is put into it."""
+
+    def make(folder: Path) -> Path:
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            file.create_dataset("layers/dense/vars/0", data=helpers.tiny_weights()["dense"]["kernel"])
+        path = folder / "net.keras"
+        with zipfile.ZipFile(path, "w") as made:
+            made.writestr("config.json", json.dumps(helpers.tiny_config()))
+            made.writestr("metadata.json", json.dumps({"keras_version": helpers.KERAS}))
+            made.writestr("model.weights.h5", buffer.getvalue())
+            change(made)
+        return path
+
+    return make
+
+
+def member(name: str, content: bytes = b"x", compression: int = zipfile.ZIP_STORED) -> Callable[[Path], Path]:
+    return archive(lambda made: made.writestr(name, content, compression))
+
+
+def folder_of(change: Callable[[Path], object]) -> Callable[[Path], Path]:
+    """A SavedModel folder, as far as the scan reads it."""
+
+    def make(folder: Path) -> Path:
+        path = folder / "saved"
+        path.mkdir()
+        (path / "saved_model.pb").write_bytes(b"")
+        text = json.dumps(helpers.tiny_config())
+        (path / "keras_metadata.pb").write_bytes(b"\x11_tf_keras_network" + text.encode())
+        change(path)
+        return path
+
+    return make
+
+
+def class_of(name: str, **more: Any) -> Callable[[Path], Path]:
+    return config(lambda layer: layer.update(class_name=name, **more))
+
+
+def setting(**values: Any) -> Callable[[Path], Path]:
+    return config(lambda layer: layer["config"].update(values))
+
+
+def nested(layer: Config) -> None:
+    inner: Any = 0
+    for _ in range(900):
+        inner = [inner]
+    layer["config"]["inner"] = inner
+
+
+def many_bytes(file: h5py.File) -> None:
+    file.create_dataset("model_weights/dense/huge", shape=(10**9, 10**6), dtype="f4", chunks=(1024, 1024))
+
+
+def filtered(file: h5py.File) -> None:
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((4,))
+    plist.set_filter(32010, h5py.h5z.FLAG_OPTIONAL, ())
+    space = h5py.h5s.create_simple((4,))
+    h5py.h5d.create(file.id, b"filtered", h5py.h5t.NATIVE_FLOAT, space, plist)
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "secret", shape=(4,))
+    file.create_virtual_dataset("virtual", layout)
+
+
+def link_member(made: zipfile.ZipFile) -> None:
+    member = zipfile.ZipInfo("assets/link")
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    made.writestr(member, "/elsewhere")
+
+
+def lambda_list(made: zipfile.ZipFile) -> None:
+    own = helpers.tiny_config()
+    own["config"]["layers"][-1]["config"]["activation"] = {"class_name": "__lambda__", "config": {"value": ["4wEA"]}}
+    made.writestr("other.json", "")
+    made.writestr(zipfile.ZipInfo("config.json"), json.dumps(own))
+
+
+CODE: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "lambda": (class_of("Lambda"), "layer 'dense' is a Lambda layer: its function is code stored in the file"),
+    "registered lambda": (class_of("Custom>Lambda"), "layer 'dense' is a Lambda layer"),
+    "a lambda as an activation": (
+        setting(activation={"class_name": "__lambda__", "config": {"name": "act", "value": ["4wEA"]}}),
+        "layer 'act' is a lambda: code stored in the file",
+    ),
+    "lambda inside a wrapper": (
+        class_of("TimeDistributed", config={"layer": {"class_name": "Lambda", "config": {"name": "in"}}}),
+        "layer 'in' is a Lambda layer",
+    ),
+    "another module": (
+        class_of("system", module="os"), "layer 'dense' refers to os.system, which is no part of Keras that models are",
+    ),
+    "a function of another module": (
+        setting(activation={"class_name": "function", "module": "os", "config": "system", "registered_name": "x"}),
+        "layer 'dense' refers to os.system",
+    ),
+    "a function of Keras with side effects": (
+        setting(activation={"class_name": "function", "module": "keras.config",
+                            "config": "enable_unsafe_deserialization"}),
+        "layer 'dense' refers to keras.config.enable_unsafe_deserialization",
+    ),
+    "one inside Keras": (class_of("get_file", module="keras.src.utils.file_utils"), "keras.src.utils.file_utils.get"),
+    "a SavedModel inside": (class_of("TFSMLayer"), "layer 'dense' is a TFSMLayer"),
+    "a pickle inside": (class_of("TorchModuleWrapper"), "layer 'dense' is a TorchModuleWrapper"),
+    "a file that a layer reads": (setting(vocabulary="/etc/hostname"), "layer 'dense' reads the file '/etc/hostname'"),
+    "a writing operation": (
+        config(lambda la: la.update(class_name="TFOpLambda", config={"name": "op", "function": "io.write_file"})),
+        "layer 'op' calls tf.io.write_file, which does more than compute",
+    ),
+    "python inside an operation": (
+        config(lambda la: la.update(class_name="TFOpLambda", config={"name": "op", "function": "compat.v1.py_func"})),
+        "layer 'op' calls tf.compat.v1.py_func",
+    ),
+    "a lambda in a SavedModel": (
+        folder_of(lambda p: (p / "keras_metadata.pb").write_bytes(
+            (p / "keras_metadata.pb").read_bytes() + b'{"class_name": "Lambda"}')),
+        "keras_metadata.pb has a Lambda layer",
+    ),
+}  # fmt: skip
+"""What trust lets pass."""
+ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "a link to another file": (
+        hdf5(lambda f: f.__setitem__("more", h5py.ExternalLink("/elsewhere.h5", "/x"))),
+        "/more is a link to another file (/elsewhere.h5)",
+    ),
+    "deep inside": (
+        hdf5(lambda f: f["model_weights/dense"].__setitem__("k", h5py.ExternalLink("secret.h5", "/x"))),
+        "/model_weights/dense/k is a link to another file (secret.h5)",
+    ),
+    "a dangling link": (
+        hdf5(lambda f: f.__setitem__("more", h5py.SoftLink("/nothing"))), "/more is a link to /nothing",
+    ),
+    "a link to itself": (hdf5(lambda f: f.__setitem__("more", h5py.SoftLink("/more"))), "/more is a link to /more"),
+    "values in another file": (
+        hdf5(lambda f: f.create_dataset("ext", (4,), "f4", external=[("/etc/hostname", 0, 16)])),
+        "/ext keeps its values in another file (/etc/hostname)",
+    ),
+    "values of other files": (hdf5(virtual), "/virtual takes its values from other files"),
+    "references": (
+        hdf5(lambda f: f.create_dataset("ref", data=f["model_weights"].ref, dtype=h5py.ref_dtype)),
+        "/ref holds references",
+    ),
+    "a filter that is a library": (hdf5(filtered), "/filtered needs the filter 32010 of HDF5"),
+    "petabytes": (hdf5(many_bytes), "its arrays declare 4000000000000"),
+    "more than a dimension": (setting(units=10**15), "layer 'dense' declares units = 1000000000000000, and all"),
+    "no dimension": (setting(size=10**15), "layer 'dense' declares 1000000000000000, more than a dimension may be"),
+    "more than there is": (setting(units=10**6), "layer 'dense' declares units = 1000000, and all weights in"),
+    "nested": (config(nested), "its config is nested too deeply"),
+    "a member outside": (member("../outside.txt"), "the member '../outside.txt' would be put outside"),
+    "an absolute member": (member("/etc/x"), "the member '/etc/x' would be put outside"),
+    "a drive": (member("C:\\x"), "would be put outside"),
+    "a link as a member": (archive(link_member), "the member 'assets/link' is a link"),
+    "a pickle": (member("assets/a.pkl", b"\x80\x04."), "the member 'assets/a.pkl' may hold a pickle"),
+    "weights as pickles": (member("model.weights.npz"), "'model.weights.npz' may hold a pickle"),
+    "a bomb": (member("assets/zeros", bytes(80 * 2**20), zipfile.ZIP_DEFLATED), "bytes that unpack to 83"),
+    "a link out of a folder": (
+        folder_of(lambda p: (p / "x").symlink_to("/etc/hostname")), "x is a link out of the folder",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("case", [*CODE, *ALWAYS])
+def test_it_is_refused(case: str, tmp_path: Path) -> None:
+    make, words = {**CODE, **ALWAYS}[case]
+    path = make(tmp_path)
+    with pytest.raises(RunError) as raised:
+        scan.refuse(path, trust=False)
+    assert str(raised.value).startswith(f"{path}: refused: ")
+    assert words in str(raised.value)
+    assert ("--kerasdiff-trust" in str(raised.value)) == (case in CODE)
+
+
+@pytest.mark.parametrize("case", CODE)
+def test_trust_lets_code_pass(case: str, tmp_path: Path) -> None:
+    scan.refuse(CODE[case][0](tmp_path), trust=True)
+
+
+@pytest.mark.parametrize("case", ALWAYS)
+def test_trust_lets_nothing_else_pass(case: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError):
+        scan.refuse(ALWAYS[case][0](tmp_path), trust=True)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_one_member_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"the member 'config\.json' is there twice"):
+        scan.refuse(archive(lambda_list)(tmp_path), trust=False)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        hdf5(lambda file: None), archive(lambda made: None), folder_of(lambda path: None),
+        hdf5(lambda f: f["model_weights"].__setitem__("again", f["model_weights"])),  # a group in itself
+        hdf5(lambda f: f.create_dataset("zipped", data=np.zeros(1000), compression="gzip", shuffle=True)),
+        setting(seed=2**63, activation={"class_name": "function", "module": "builtins", "config": "relu"}),
+        class_of("Dense", module="keras.layers", registered_name=None),
+        class_of("Dense", module="keras.src.layers.core.dense"),
+        config(lambda la: la.update(class_name="TFOpLambda", config={"name": "op", "function": "math.multiply"})),
+    ],
+)  # fmt: skip
+def test_what_keras_writes_passes(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    scan.refuse(make(tmp_path), trust=False)
+
+
+def test_where_code_builds_the_model_the_files_config_is_not_read(tmp_path: Path) -> None:
+    path = class_of("Mine", module="my.layers")(tmp_path)
+    scan.refuse(path, trust=False, reads_config=False)
+    with pytest.raises(RunError, match="name the code that builds the model with --kerasdiff-keras"):
+        scan.refuse(path, trust=False)
+
+
+@pytest.mark.skipif(not helpers.DATA.is_dir(), reason=f"{helpers.DATA} is not there: real models")
+def test_real_models_pass() -> None:
+    models = [*helpers.DATA.glob("*.h5"), *(path.parent for path in helpers.DATA.glob("*/saved_model.pb"))]
+    assert models
+    for path in models:
+        scan.refuse(path, trust=False)
+
+
+@pytest.mark.parametrize("case", ["lambda", "a link to another file"])
+def test_neither_program_nor_pytest_lets_a_framework_see_it(case: str, tmp_path: Path) -> None:
+    path = {**CODE, **ALWAYS}[case][0](tmp_path)
+    (tmp_path / "port.py").write_text(helpers.TINY_PORT)
+    for name in ("keras", "tf_keras", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("raise SystemError('a framework is imported')")
+    done = helpers.program(tmp_path, path.name, "--torch", "port:build")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {path}: refused: ")
+    assert len(done.stderr.splitlines()) == 1
+    done = helpers.run_pytest(tmp_path, f"--keras-model={path.name}", "--kerasdiff-torch=port:build")
+    assert done.returncode == 4
+    assert f"{path}: refused: " in done.stderr
