@@ -1,4 +1,19 @@
-"""The one exception for a run that cannot be made, and what it says of others."""
+"""The one exception for a run that cannot be made, what it says of others, and words that a terminal may be given."""
+
+import re
+
+_COMMANDS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that change the direction of writing, and halves of characters; a new line is none."""
+
+
+def printable(words: str) -> str:
+    """Words as a terminal may be given them: what would be a command to it, or turn the text round, is written out."""
+    return _COMMANDS.sub(lambda found: f"\\x{ord(found[0]):02x}", words)
+
+
+def one_line(words: str) -> str:
+    """Printable words without line breaks."""
+    return printable(words).replace("\n", "\\n")
 
 
 class RunError(Exception):
@@ -7,6 +22,10 @@ class RunError(Exception):
     The message is one line: what is wrong, with the value received, and what to do next. pytest shows it as a usage
     error (exit status 4), the program prints it and exits with status 2.
     """
+
+    def __init__(self, message: object) -> None:
+        """Say why; names in it come from files and from code."""
+        super().__init__(printable(str(message)))
 
 
 def first_line(error: BaseException) -> str:

@@ -12,13 +12,17 @@ from pytest_kerasdiff import checklist, speed, text
 from pytest_kerasdiff.checklist import MODEL
 from pytest_kerasdiff.checks import concerned
 from pytest_kerasdiff.columns import PREFIX
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, one_line, printable
 from pytest_kerasdiff.modelfile import LayerEntry
 from pytest_kerasdiff.plugin import OFF, SESSION
 
 
 class LayerFailure(Exception):
     """A layer or a check of it fails; the text is the whole story."""
+
+    def __init__(self, message: str) -> None:
+        """Tell it; names in it come from files."""
+        super().__init__(printable(message))
 
 
 class ModelCollector(pytest.File):
@@ -38,7 +42,7 @@ class ModelCollector(pytest.File):
 
 def node_name(layer: str) -> str:
     """Name of a layer in node ids, which pytest parts at ``::`` and, where somebody selects one, at ``[``."""
-    return layer.replace("::", ":").replace("[", "(").replace("]", ")")
+    return one_line(layer).replace("::", ":").replace("[", "(").replace("]", ")")
 
 
 class LayerCollector(pytest.Collector):
@@ -122,7 +126,7 @@ class _Item(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where pytest says the test is."""
-        return self.path, 0, f"{self.layer_name}: {self.name}"  # pytest wants a line where it skips by a mark
+        return self.path, 0, f"{one_line(self.layer_name)}: {self.name}"  # pytest wants a line where it skips by a mark
 
 
 class OutputItem(_Item):

@@ -59,6 +59,8 @@ class Settings:
     report: Path | None = None
     bundle: Path | None = None
     trust: bool = False
+    timeout: float | None = None
+    max_memory: float | None = None
     selftest: bool = False
     no_cache: bool = False
     record: Path | None = None
@@ -216,6 +218,20 @@ def _ratio(text: str) -> float:
         raise ValueError("a number greater than 0, such as 0.8") from None
 
 
+def _seconds(text: str) -> float:
+    try:
+        return float(_positive(float, text))
+    except ValueError:
+        raise ValueError("a number of seconds greater than 0, such as 600") from None
+
+
+def _gib(text: str) -> float:
+    try:
+        return float(_positive(float, text))
+    except ValueError:
+        raise ValueError("a number of GiB greater than 0, such as 8") from None
+
+
 def _batch(text: str) -> int:
     try:
         return int(_positive(int, text))
@@ -305,6 +321,8 @@ OPTIONS: tuple[Option, ...] = (
         "bundle", "folder that receives each layer at fault with a script that shows it with torch alone", _path, "DIR"
     ),
     Option("trust", "run code stored in the model files", _switch, ""),
+    Option("timeout", "seconds after which a run that has not ended is stopped", _seconds, "S"),
+    Option("max_memory", "GiB that each side's process may use; where it needs more, the run is stopped", _gib, "GIB"),
     Option(
         "selftest",
         "seed faults into the torch model, one at a time, and fail where a detectable one is not caught",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -82,6 +83,18 @@ def peak_bytes() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_bytes(process: int) -> int:
+    """The memory that a process has resident now; 0 where the system does not tell, or the process has ended.
+
+    Source: proc(5): the second number of ``/proc/PID/statm`` counts pages.
+    """
+    try:
+        with open(f"/proc/{process}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def with_side(side: str, numbers: Mapping[str, float]) -> dict[str, float]:

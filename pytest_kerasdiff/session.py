@@ -429,6 +429,7 @@ class KerasdiffSession:
             f"(Keras {self.file(path).keras_version or '?'}) "
             f"against {self.models[path].torch or 'the port named in the manifest'}, "
             f"precision {self.models[path].precision}, tolerance {self.models[path].tol:g}"
+            + (", code stored in files is trusted" if self.models[path].trust else "")
             for path in (self.models if self._controller is None else ())
         ]
 

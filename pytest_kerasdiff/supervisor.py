@@ -20,6 +20,7 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
 SIDES = ("reference", "candidate")
+_FRAMEWORKS = {"reference": "Keras", "candidate": "torch"}
 _POLL_S = 0.02
 
 
@@ -52,6 +53,7 @@ class Run:
         self.sides = tuple(side for side in sides if side == "candidate" or settings.reference is None)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, IO[bytes]] = {}
+        self._began = time.monotonic()
         if starts:
             self.start()
 
@@ -64,6 +66,7 @@ class Run:
         if at_once > 1:
             threads = str(max(1, child.cores() // at_once))
             environment |= {child.THREADS: threads, "TF_NUM_INTRAOP_THREADS": threads}
+        self._began = time.monotonic()
         pair = socket.socketpair() if self.settings.throughput and len(self.sides) == len(SIDES) else ()
         ends = dict(zip(self.sides, pair, strict=False))
         for side in self.sides:
@@ -122,6 +125,7 @@ class Run:
             RunError: It says why that cannot be, or died.
         """
         while (status := self._children["reference"].poll()) is None:
+            self._hold_to_limits()
             watch()
             time.sleep(_POLL_S)
         if status != 0:
@@ -148,8 +152,27 @@ class Run:
                 status = self._children[side].poll()
                 if status is not None and not self._has_ended(side):
                     raise RunError(self._last_words(side, status))
+            self._hold_to_limits()
             watch()
             time.sleep(_POLL_S)
+
+    def _hold_to_limits(self) -> None:
+        """Stop what takes longer, or more memory, than the user allows.
+
+        Raises:
+            RunError: Something does.
+        """
+        seconds, gib = self.settings.timeout, self.settings.max_memory
+        if seconds is not None and time.monotonic() - self._began > seconds:
+            doing = "; ".join(self.doing())
+            raise RunError(f"stopped after {seconds:g} s (--kerasdiff-timeout){f', while: {doing}' if doing else ''}")
+        for side, process in self._children.items() if gib is not None else ():
+            has = phases.resident_bytes(process.pid) / 2**30 if process.poll() is None else 0.0
+            if gib is not None and has > gib:
+                raise RunError(
+                    f"the {side} process ({_FRAMEWORKS[side]}) was stopped at {has:.2f} GiB, {gib:g} GiB are allowed "
+                    "(--kerasdiff-max-memory)"
+                )
 
     def close(self) -> None:
         """End both processes and remove the run's folder."""
@@ -173,10 +196,10 @@ class Run:
         error = child.error_file(self.folder, side)
         if error.exists():
             return str(json.loads(error.read_text("utf-8"))["message"])
-        name = "Keras" if side == "reference" else "torch"
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         lines = [
             line for line in (self.folder / f"{side}.log").read_text("utf-8", "replace").splitlines() if line.strip()
         ]
         tail = " | ".join(line.strip() for line in lines[-3:])
-        return f"the {side} process ({name}) {how} without a result; its last words: {tail[-600:] or '(none)'}"
+        words = tail[-600:] or "(none)"
+        return f"the {side} process ({_FRAMEWORKS[side]}) {how} without a result; its last words: {words}"

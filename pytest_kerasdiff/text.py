@@ -17,6 +17,8 @@ def header(report: Mapping[str, Any]) -> list[str]:
         f"precision {report['precision']}, tolerance {report['tolerance']:g}, inputs "
         + ", ".join(f"{name} {tuple(i['shape'])} given as {i['layout']}" for name, i in report["inputs"].items()),
     ]
+    if "--trust" in report["command"].split():
+        lines.append("code stored in the model files is trusted (--kerasdiff-trust)")
     return lines + [f"note: {note}" for note in report["notes"]]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_kerasdiff.errors import RunError, printable
 from pytest_kerasdiff.writers import terminal
 from tests import helpers, reports
 
@@ -62,3 +63,37 @@ def test_colours_are_pytests_own(tmp_path: Path) -> None:
     assert "  fault     conv2d_3 (Conv2D) → conv" in quiet.stdout
     verbose = helpers.run_pytest(tmp_path, *own, "-v", "--tb=no")
     assert "conv2d_3 (Conv2D) → conv  [port.py:30]\n  isolated     " in verbose.stdout
+
+
+HOSTILE = "conv\x1b]0;owned\x07\x1b[2J\u202egnp.\x9b31m\ud800\n::error::x"
+
+
+def test_a_models_names_are_no_commands_to_the_terminal() -> None:
+    layer = reports.layer(
+        HOSTILE, HOSTILE, "fault", torch=HOSTILE, source=HOSTILE, causes=[reports.cause(text=HOSTILE)]
+    )
+    report = reports.report([layer], [reports.check(HOSTILE, HOSTILE, "fail", "x", HOSTILE)], notes=[HOSTILE])
+    for width in (None, 80):
+        for line in terminal.summary(report, "program", 1):
+            for words in terminal.fold(line.words, width):
+                assert words.isprintable(), words
+                words.encode()
+    assert str(RunError(HOSTILE)).replace("\n", "").isprintable()
+    assert printable("naïve → ünïcode\tno tab\n") == "naïve → ünïcode\\x09no tab\n"
+
+
+def test_nor_where_pytest_shows_a_test(tmp_path: Path) -> None:
+    config = helpers.tiny_config()
+    name = "dense\x1b[2J\u202e"
+    config["config"]["layers"][-1]["name"] = config["config"]["layers"][-1]["config"]["name"] = name
+    config["config"]["output_layers"] = [[name, 0, 0]]
+    weights = helpers.tiny_weights()
+    weights[name] = weights.pop("dense")
+    helpers.write_keras(tmp_path / "net.h5", config, weights)
+    (tmp_path / "port.py").write_text(helpers.TINY_PORT.replace('"dense"', repr(name)))
+    done = helpers.run_pytest(tmp_path, "--keras-model=net.h5", "--kerasdiff-torch=port:wrong", "-v")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "dense\\x1b(2J\\x202e" in done.stdout
+    for text in (done.stdout, done.stderr):
+        assert "\x1b" not in text
+        assert "\u202e" not in text

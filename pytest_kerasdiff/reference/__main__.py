@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import cache, child, manifest, scan, turns
+from pytest_kerasdiff import cache, child, fingerprint, manifest, scan, turns
+from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.phases import Phases
 
@@ -22,6 +23,7 @@ def work(job: child.Job) -> None:
         from pytest_kerasdiff import recorded
 
         recorded.refuse_other(settings.record)
+    before = fingerprint.of_files(settings.keras_model)
     kept = cache.entry(job.cache, settings, stated)
     if kept is None:
         _make(job, stated, job.folder / "made.h5")
@@ -29,12 +31,14 @@ def work(job: child.Job) -> None:
         with cache.locked(kept):
             layers = cache.use(kept)
             if layers is None:
-                cache.complete(kept, _make(job, stated, kept))
+                layers = _make(job, stated, kept)
+                _refuse_changed(settings.keras_model, before)
+                cache.complete(kept, layers)
             else:
                 _hand_over(job, kept, layers)
             cache.shrink(kept.parent)
     if settings.data is not None:
-        _predictions(job, stated)
+        _predictions(job, stated, before)
     if settings.record is not None:
         Phases(job.folder, "reference").begin("record", "Keras: recording what it computed")
         recorded.write(job.folder / child.REFERENCE_TRACE, settings.record, settings, stated)
@@ -44,8 +48,18 @@ def work(job: child.Job) -> None:
         timing.serve(job, stated, line)
 
 
-def _predictions(job: child.Job, stated: Manifest) -> None:
-    """Take Keras's predictions for the user's data from the cache, or make them."""
+def _refuse_changed(model: Path, before: str) -> None:
+    """Keep nothing under the name of a file that was another one when Keras read it.
+
+    Raises:
+        RunError: It has changed.
+    """
+    if fingerprint.of_files(model) != before:
+        raise RunError(f"{model}: has changed while it was read; run it again")
+
+
+def _predictions(job: child.Job, stated: Manifest, before: str) -> None:
+    """Take Keras's predictions for the user's data from the cache, or make them; ``before`` is the model's digest."""
     kept = cache.entry_of_predictions(job.cache, job.settings, stated)
     made = kept or job.folder / "predicted.h5"
     with cache.locked(kept) if kept is not None else contextlib.nullcontext():
@@ -54,6 +68,7 @@ def _predictions(job: child.Job, stated: Manifest) -> None:
 
             predicting.predict(job, stated, made)
             if kept is not None:
+                _refuse_changed(job.settings.keras_model, before)
                 cache.complete(kept, [], has_further=False)
                 cache.shrink(kept.parent)
     os.symlink(made, job.folder / child.PREDICTIONS)

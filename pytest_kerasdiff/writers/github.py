@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_kerasdiff import text
+from pytest_kerasdiff.errors import printable
 
 
 def lines(report: Mapping[str, Any], environment: Mapping[str, str], folder: Path) -> Iterator[str]:
@@ -57,7 +58,7 @@ def _command(kind: str, title: str, message: str, source: str | None, folder: Pa
 
 
 def _data(words: str) -> str:
-    return words.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(words).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(words: str) -> str:

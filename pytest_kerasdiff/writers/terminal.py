@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pytest_kerasdiff import text
+from pytest_kerasdiff.errors import one_line
 
 Report = Mapping[str, Any]
 Layer = Mapping[str, Any]
@@ -180,7 +181,11 @@ def _next(report: Report, face: Face, failing: Sequence[Layer]) -> Iterator[str]
 
 
 def fold(words: str, width: int | None) -> Iterator[str]:
-    """A line as so many of a terminal's width as it takes, indented behind its label; as it is where there is none."""
+    """A line as so many of a terminal's width as it takes, indented behind its label; as it is where there is none.
+
+    What would be a command to the terminal is written out.
+    """
+    words = one_line(words)
     if width is None or len(words) <= width:
         yield words
         return

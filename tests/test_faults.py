@@ -1,0 +1,195 @@
+"""What breaks from outside: a side is killed, hangs or needs too much memory, the disk is full, a file changes.
+
+Each ends with one line, leaves nothing behind, and the next run is right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_kerasdiff import cache, child
+from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.manifest import Manifest
+from pytest_kerasdiff.options import Settings
+from tests import helpers
+
+PORTS = (
+    helpers.TINY_PORT
+    + """
+
+def killed(path):
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs(path):
+    import time
+    time.sleep(600)
+
+
+def swallows(path):
+    port = build(path)
+    port.ballast = [bytearray(2**26) for _ in range(64)]
+    return port
+"""
+)
+BUILDERS = """
+import os
+import signal
+import time
+
+import keras
+from builders import build
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs():
+    time.sleep(600)
+
+
+def swallows():
+    ballast = [bytearray(2**26) for _ in range(64)]
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    helpers.write_tiny(tmp_path / "net.h5")
+    (tmp_path / "port.py").write_text(PORTS)
+    (tmp_path / "builders.py").write_text(helpers.KERAS_BUILDERS)
+    (tmp_path / "bad.py").write_text(BUILDERS)
+    return tmp_path
+
+
+def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return helpers.program(folder, "net.h5", "--report", "out", *more)
+
+
+CASES = {
+    "torch killed": (("--torch=port:killed",), r"the candidate process \(torch\) was ended by signal 9 without a"),
+    "Keras killed": (
+        ("--torch=port:build", "--keras=bad:killed"), r"the reference process \(Keras\) was ended by signal 9 without",
+    ),
+    "torch hangs": (("--torch=port:hangs", "--timeout=6"), r"stopped after 6 s \(--timeout\), while: .*torch: loading"),
+    "Keras hangs": (("--torch=port:build", "--keras=bad:hangs", "--timeout=8"), r"stopped after 8 s \(--timeout\)"),
+    "torch needs too much": (
+        ("--torch=port:swallows", "--max-memory=2"),
+        r"the candidate process \(torch\) was stopped at 2\.\d\d GiB, 2 GiB are allowed \(--max-memory\)",
+    ),
+    "Keras needs too much": (
+        ("--torch=port:build", "--keras=bad:swallows", "--max-memory=2"),
+        r"the reference process \(Keras\) was stopped at 2\.\d\d GiB, 2 GiB are allowed \(--max-memory\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_run_ends_with_one_line_and_leaves_nothing(case: str, folder: Path) -> None:
+    more, words = CASES[case]
+    done = run(folder, *more)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.match(f"error: {words}", done.stderr)
+    assert len(done.stderr.splitlines()) == 1
+    assert not (folder / "out").exists()
+    assert helpers.left_behind(folder / "tmp") == []
+    assert not helpers.processes_of(folder / "tmp")
+
+
+def test_pytest_says_it_too(folder: Path) -> None:
+    done = helpers.run_pytest(
+        folder, "--keras-model=net.h5", "--kerasdiff-torch=port:hangs", "--kerasdiff-timeout=6", "-q"
+    )
+    assert done.returncode == 4
+    assert "ERROR: stopped after 6 s (--kerasdiff-timeout)" in done.stderr
+
+
+def test_limits_that_are_kept_change_nothing(folder: Path) -> None:
+    done = run(folder, "--torch=port:build", "--timeout=300", "--max-memory=8")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("timeout", "0"), ("timeout", "x"), ("max-memory", "-1"), ("max-memory", "nan")]
+)
+def test_a_limit_is_a_number_greater_than_0(option: str, value: str, folder: Path) -> None:
+    done = run(folder, "--torch=port:build", f"--{option}={value}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --{option}: got '{value}', expected a number of ")
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_kerasdiff.reference import __main__ as reference
+
+    job = child.Job(Settings(folder / "net.h5"), folder / "run", folder, (), folder / "kept")
+    job.folder.mkdir()
+    entry = cache.entry(job.cache, job.settings, Manifest())
+    assert entry is not None
+
+    def make(_: object, __: object, target: Path) -> list[list[object]]:
+        for path in (target, child.further_of(target)):
+            path.write_bytes(b"made")
+        with (folder / "net.h5").open("ab") as file:
+            file.write(b" ")
+        return [["dense", "Dense", {}]]
+
+    monkeypatch.setattr(reference, "_make", make)
+    with pytest.raises(RunError, match=r"net\.h5: has changed while it was read; run it again"):
+        reference.work(job)
+    assert cache.use(entry) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of file sizes")
+def test_a_full_disk_is_one_line_and_nothing_is_believed(folder: Path) -> None:
+    helpers.own_cache(folder)
+    limited = (
+        "import resource, runpy, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "sys.argv = ['pytest_kerasdiff', 'net.h5', '--torch=port:build', '--report=out']\n"
+        "runpy.run_module('pytest_kerasdiff', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited], cwd=folder, env=helpers.environment(folder), capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert not (folder / "out").exists()
+    assert helpers.left_behind(folder / "tmp") == []
+    right = run(folder, "--torch=port:build")
+    assert right.returncode == 0, right.stderr
+    assert json.loads((folder / "out" / "report.json").read_text())["reference"]["source"] == "made"
+
+
+@pytest.mark.parametrize("moment", [0.3, 1.5, 3.0, 4.5])
+def test_after_kill_9_at_any_moment_the_next_run_is_right(moment: float, folder: Path) -> None:
+    helpers.own_cache(folder)
+    command = [sys.executable, "-m", "pytest_kerasdiff", "net.h5", "--torch=port:build", "--report=out"]
+    begun = subprocess.Popen(
+        command, cwd=folder, env=helpers.environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(moment)
+    os.kill(begun.pid, signal.SIGKILL)
+    begun.wait()
+    wrong = run(folder, "--torch=port:wrong")
+    assert wrong.returncode == 1, wrong.stderr
+    right = run(folder, "--torch=port:build")
+    assert right.returncode == 0, right.stderr
+    until = time.monotonic() + 5
+    while (left := helpers.processes_of(folder / "tmp")) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left
+    assert not [p.name for p in (folder / ".pytest_cache" / "d" / "kerasdiff").iterdir() if p.name.startswith(".net")]
