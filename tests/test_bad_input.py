@@ -323,7 +323,10 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "weights_missing": ({"weights": "<none.pt>"}, ("none.pt: no such file", "--kerasdiff-weights")),
     "weights_text": ({"weights": "<text.pt>"}, ("text.pt: cannot be loaded strictly",)),
     "weights_of_another": ({"weights": "<other.pt>"}, ("other.pt: cannot be loaded strictly", "Missing key", "conv")),
-    "weights_with_code": ({"weights": "<code.pt>"}, ("code.pt: cannot be loaded strictly", "eights")),
+    "weights_with_code": (
+        {"weights": "<code.pt>"},
+        ("code.pt: cannot be loaded strictly", "it holds more than tensors, which opening it would run as code"),
+    ),
     "manifest_missing": ({"manifest": "<none.toml>"}, ("none.toml: no such file", "--kerasdiff-manifest")),
     "inputs_missing": ({"inputs": "<none.npy>"}, ("none.npy: no such file", "--kerasdiff-inputs")),
     "inputs_text": ({"inputs": "<text.pt>"}, ("text.pt: not a .npy or .npz file",)),
