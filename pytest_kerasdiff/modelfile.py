@@ -22,6 +22,9 @@ ARCHIVE_WEIGHTS = "model.weights.h5"
 """Member of a `.keras` archive that holds the weights. Source: keras/src/saving/saving_lib.py."""
 
 
+_NOT_AS_WRITTEN = "the model's config is not as Keras writes it"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class InputSpec:
     """One input of the Keras model.
@@ -90,7 +93,7 @@ class ModelFile:
         try:
             entries = list(_entries(self.config))
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise RunError(f"{self.path}: the model's config is not as Keras writes it") from None
+            raise RunError(f"{self.path}: {_NOT_AS_WRITTEN}") from None
         if not entries:
             raise RunError(
                 f"{self.path}: the model's config lists no layers; a subclassed model cannot be rebuilt from its file: "
@@ -99,8 +102,15 @@ class ModelFile:
         return entries
 
     def inputs(self) -> list[InputSpec]:
-        """The inputs of the model in its own order; empty where the file does not state them."""
-        return _inputs(self.config) if self.config is not None else []
+        """The inputs of the model in its own order; empty where the file does not state them.
+
+        Raises:
+            RunError: The config is not as Keras writes it.
+        """
+        try:
+            return _inputs(self.config) if self.config is not None else []
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise RunError(f"{self.path}: {_NOT_AS_WRITTEN}") from None
 
 
 def read(path: Path) -> ModelFile:
@@ -268,7 +278,7 @@ def _inputs(model: Config) -> list[InputSpec]:
             dtype = layer["config"].get("dtype") or "float32"
             specs[name] = InputSpec(
                 name,
-                tuple(shape),
+                _shape(shape),
                 dtype if isinstance(dtype, str) else "float32",
                 _vocabulary(name, layers),
                 _rescaling(name, layers),
@@ -278,6 +288,19 @@ def _inputs(model: Config) -> list[InputSpec]:
     if order and set(order) <= set(specs):
         return [specs[name] for name in order]
     return list(specs.values())
+
+
+def _shape(stated: Any) -> tuple[int | None, ...]:
+    """A shape with the batch axis.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(stated, list | tuple) or any(
+        isinstance(n, bool) or not (n is None or (isinstance(n, int) and n > 0)) for n in stated
+    ):
+        raise ValueError(stated)
+    return tuple(stated)
 
 
 def _stated_shape(layer: Config) -> Any:

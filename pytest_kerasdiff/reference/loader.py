@@ -217,7 +217,8 @@ def _convert(node: Any, precision: str) -> Any:
 def dtype_name(value: Any) -> str | None:
     """Name of a dtype or of a dtype policy as configs state them."""
     if isinstance(value, dict):
-        name = value.get("config", {}).get("name")
+        own = value.get("config")
+        name = own.get("name") if isinstance(own, dict) else None
         return str(name) if name else None
     return value if isinstance(value, str) else None
 
