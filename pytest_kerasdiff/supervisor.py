@@ -63,6 +63,8 @@ class Run:
             return
         # Spinning threads of one framework starve the other: measured 1.26 times on ResNet50 with two cores.
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(self._sys_path)}
+        if "KERAS_HOME" not in environment and not Path("~/.keras/keras.json").expanduser().exists():
+            environment["KERAS_HOME"] = str(self.folder)  # where there is none, Keras writes one
         if at_once > 1:
             threads = str(max(1, child.cores() // at_once))
             environment |= {child.THREADS: threads, "TF_NUM_INTRAOP_THREADS": threads}
