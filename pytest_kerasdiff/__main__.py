@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_kerasdiff import manifest, modelfile, options, reportfile, supervisor, text
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, in_short, one_line
 from pytest_kerasdiff.progress import Progress
 from pytest_kerasdiff.writers import changes, files, github, terminal
 
@@ -54,9 +54,7 @@ def _merge(arguments: Sequence[str]) -> int:
     known.add_argument("--report", metavar="DIR", type=Path, help="folder that receives the merged report.json")
     given = known.parse_args(arguments)
     report = merged.merge({name: reportfile.read(Path(name)) for name in given.reports})
-    if given.report is not None:
-        files.publish(report, given.report)
-    return _show(report)
+    return _show(report, given.report)
 
 
 def _report(arguments: Sequence[str]) -> int:
@@ -72,24 +70,28 @@ def _report(arguments: Sequence[str]) -> int:
     if len(given.reports) > 2:
         raise RunError(f"report: got {len(given.reports)} reports, expected one, or two to be compared")
     *before, report = (reportfile.read(Path(name)) for name in given.reports)
+    if not before:
+        return _show(report, given.report)
+    lines = list(changes.lines(before[0], report))
     if given.report is not None:
         files.publish(report, given.report)
-    if not before:
-        return _show(report)
-    for line in changes.lines(before[0], report):
-        print(line)
+    for line in lines:
+        print(one_line(line))
     return 0 if report["verdict"] == "pass" else 1
 
 
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"merge": _merge, "report": _report}
 
 
-def _show(report: reportfile.Report) -> int:
-    """Print a report; the exit status that says what it says."""
+def _show(report: reportfile.Report, folder: Path | None) -> int:
+    """Write a report where a folder is given, and print it; the exit status that says what it says."""
     has_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     header = [terminal.Line(words) for words in (*text.header(report), "")]
-    for line in [*header, *terminal.summary(report, "program")]:
+    lines = [*header, *terminal.summary(report, "program")]
+    if folder is not None:
+        files.publish(report, folder)
+    for line in lines:
         for words in terminal.fold(line.words, width):
             print(f"\x1b[{_CODES[line.style]}m{words}\x1b[0m" if has_colours and line.style else words)
     for command in github.lines(report, os.environ, Path.cwd()):
@@ -112,8 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        command = _COMMANDS.get(words[0]) if words else None
-        return command(words[1:]) if command is not None else _compare(words)
+        if words and words[0] in _COMMANDS:
+            try:
+                return _COMMANDS[words[0]](words[1:])
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                raise RunError(f"{words[0]}: {reportfile.OTHER_FORM} ({in_short(error)})") from None
+        return _compare(words)
     except RunError as error:
         # The engine speaks of options by pytest's names.
         print(f"error: {str(error).replace('--kerasdiff-', '--')}", file=sys.stderr)
@@ -154,9 +160,7 @@ def _compare(arguments: Sequence[str]) -> int:
         run.close()
     if settings.record is not None:
         print(_recorded(settings))
-    if settings.report is not None:
-        files.publish(report, settings.report)
-    return _show(report)
+    return _show(report, settings.report)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pytest_kerasdiff.trace import Array, ReferenceTrace, ReplayError
 
 TENSORS, SCRIPT, LAYER = "tensors.npz", "repro.py", "layer.json"
 
-_SCRIPT = '''"""{title}: what the port computes on what Keras gave its layer, with torch alone."""
+_SCRIPT = '''"""{title}: what the port computes on {given}, with torch alone."""
 
 from __future__ import annotations
 
@@ -36,10 +36,15 @@ with np.load(Path(__file__).with_name("{tensors}"), allow_pickle=False) as file:
 with torch.inference_mode():
 {lines}
 
-expected = t["expected"]  # Keras's output in the port's layout; in Keras's own it is t["keras_output"]
-apart = ({result} - expected).abs()
-print(f"max|Δ| {{apart.max():.3g}} of scale {{expected.abs().max():.3g}}, limit {limit:.3g}")
-print(f"{{(apart > {limit!r}).double().mean():.1%}} of elements differ")
+found, expected = {result}, t["expected"]  # in the port's layout; in Keras's own the latter is t["keras_output"]
+if found.shape != expected.shape:
+    print(f"shape {{tuple(found.shape)}}, expected {{tuple(expected.shape)}}")
+else:
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    apart = torch.where(same, 0, (found - expected).abs()).nan_to_num(nan=float("inf"))
+    scale = expected[expected.isfinite()].abs().max()
+    print(f"max|Δ| {{apart.max():.3g}} of scale {{scale:.3g}}, limit {limit:.3g}")
+    print(f"{{(apart > {limit!r}).double().mean():.1%}} of elements differ")
 '''
 
 
@@ -59,6 +64,7 @@ def write(folder: Path, reference: ReferenceTrace, judge: Judge, layers: Mapping
         RunError: The folder cannot be written.
     """
     left_out = []
+    _clear(folder)
     for position, entry in layers.items():
         name = re.sub(r"[^A-Za-z0-9_.@-]", "_", entry["name"])[:80]
         try:
@@ -73,15 +79,26 @@ def write(folder: Path, reference: ReferenceTrace, judge: Judge, layers: Mapping
     return left_out
 
 
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run has written; nothing else."""
+    for old in folder.glob("[0-9][0-9][0-9]-*") if folder.is_dir() else ():
+        if {path.name for path in old.glob("*")} == {TENSORS, SCRIPT, LAYER}:
+            shutil.rmtree(old, ignore_errors=True)
+
+
 def _made(
     reference: ReferenceTrace, judge: Judge, position: int, entry: Mapping[str, Any]
 ) -> tuple[dict[str, Array], str]:
     layer = reference.layers[position]
-    value = layer.outputs[0]
-    torch_value = judge.alignment.torch_value(value)
-    if torch_value is None:
-        raise ReplayError("the port has no value for it")
-    given = judge.feed(position, torch_value)
+    value, torch_value = _worst(judge, position)
+    trace = judge.candidate.trace
+    if judge.alone(position, torch_value, value=value).passes:
+        # What is wrong is not between the layer's input and its output: an operation too much before it, say.
+        taken = {t: judge.in_port_layout(u, t) for u, t in zip(reference.inputs, trace.inputs, strict=True)}
+    else:
+        taken = judge.feed(position, torch_value)
+    precision = np.dtype(trace.environment.get("candidate_precision", "float64"))
+    given = {number: array.astype(precision) if array.dtype.kind == "f" else array for number, array in taken.items()}
     script, constants = judge.candidate.script(torch_value, {number: f't["input_{number}"]' for number in given})
     tensors = {
         **{f"input_{number}": array for number, array in given.items()},
@@ -94,12 +111,25 @@ def _made(
     title = " ".join(f"{entry['name']} ({entry['class']}) → {entry['torch']}".split())
     words = _SCRIPT.format(
         title=title.replace("\\", "\\\\").replace('"', "'"),
+        given="what Keras gave its layer" if set(taken) != set(trace.inputs) else "the model's input",
         tensors=TENSORS,
         lines="\n".join(f"    {line}" for line in _several(script)),
         result=f"v{torch_value}",
         limit=entry["isolated"]["limit"] or 0.0,
     )
     return tensors, words
+
+
+def _worst(judge: Judge, position: int) -> tuple[int, int]:
+    """The output of a layer that is told in the report, and the torch value that it is: the one that is worst alone."""
+    values = judge.layers[position].outputs
+    pairs = [(v, t) for v in values if (t := judge.alignment.torch_value(v)) is not None]
+    if not pairs:
+        raise ReplayError("the port has no value for it")
+    if len(pairs) == 1:
+        return pairs[0]
+    errors = {pair: judge.alone(position, pair[1], value=pair[0]) for pair in pairs}
+    return max(pairs, key=lambda pair: (not errors[pair].passes, bool(errors[pair].reason), errors[pair].max_abs))
 
 
 def _several(script: str) -> Iterator[str]:

@@ -175,7 +175,10 @@ def dtype_of(spec: InputSpec, floats: type[np.floating[Any]] = np.float64) -> np
             f"input {spec.name!r} of the Keras model takes strings, torch takes numbers: save the part of the model "
             "that comes after the layer that turns them into numbers"
         )
-    stated = np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+    try:
+        stated = np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+    except TypeError:
+        raise RunError(f"input {spec.name!r} of the Keras model has the dtype {spec.dtype!r}, which is none") from None
     if spec.vocabulary is not None or (stated.kind in "iu" and stated.itemsize > 1):
         return np.dtype(np.int64)
     return stated if stated.kind in "biu" else np.dtype(floats)

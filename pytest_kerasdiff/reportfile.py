@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import child
+from pytest_kerasdiff import child, tally
 from pytest_kerasdiff.errors import RunError
 
 SCHEMA = 1
 """Changes when a field of the report changes its meaning."""
 Report = dict[str, Any]
+OTHER_FORM = "a damaged report, or one that another version has written: make it anew"
 
 
 def publish(report: Mapping[str, Any], folder: Path) -> None:
@@ -51,4 +52,11 @@ def read(path: Path) -> Report:
         raise RunError(f"{file}: not a report; one is written with --kerasdiff-report=DIR")
     if found["schema"] != SCHEMA:
         raise RunError(f"{file}: a report of schema {found['schema']!r}, this version reads {SCHEMA}")
+    try:
+        says = tally.verdict(found["layers"], found["checks"]), tally.summary(found["layers"], found["checks"])
+        agrees = says == (found["verdict"], found["summary"])
+    except (KeyError, TypeError, AttributeError):
+        raise RunError(f"{file}: {OTHER_FORM}") from None
+    if not agrees:
+        raise RunError(f"{file}: its verdict and its numbers are not those of its layers and checks: it was changed")
     return found

@@ -84,6 +84,11 @@ class KerasdiffSession:
             raise RunError(
                 "--kerasdiff-min-speed and --kerasdiff-baseline: --benchmark-skip leaves out what they limit"
             )
+        if len(self.models) > 1:
+            self.models = {
+                path: dataclasses.replace(own, bundle=own.bundle / self._report_name(path)) if own.bundle else own
+                for path, own in self.models.items()
+            }
         self._runs: dict[Path, supervisor.Run] = {}
         self._shared: dict[Path, Path] = {}
         self._reports: dict[Path, Report] = {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_kerasdiff.errors import one_line
+
 Layer = Mapping[str, Any]
 
 
@@ -22,8 +24,18 @@ def header(report: Mapping[str, Any]) -> list[str]:
     return lines + [f"note: {note}" for note in report["notes"]]
 
 
+def _in_lines(node: Any) -> Any:
+    """The same with what a name or a message has of line breaks and control characters written out."""
+    if isinstance(node, Mapping):
+        return {key: _in_lines(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_in_lines(value) for value in node]
+    return one_line(node) if isinstance(node, str) else node
+
+
 def layer_block(layer: Layer) -> str:
     """Why a layer fails: where, how much, against which limit, and what to do next."""
+    layer = _in_lines(layer)
     if layer["status"] == "inherited":
         origin = f"inherits from {layer['inherits_from']}" if layer["inherits_from"] else layer["reason"]
         alone = "isolated within the limit" if layer["isolated"] and layer["isolated"]["passes"] else layer["reason"]
@@ -65,7 +77,7 @@ def _causes(layer: Layer) -> Iterator[str]:
 
 def check_block(check: Mapping[str, Any]) -> str:
     """Why a check fails, in one line: pytest's short summary shows the first one."""
-    return f"{check['layer']}: {check['check']}: {check['message']}"
+    return one_line(f"{check['layer']}: {check['check']}: {check['message']}")
 
 
 def counts(report: Mapping[str, Any]) -> list[str]:

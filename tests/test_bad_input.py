@@ -208,6 +208,7 @@ def damaged_archive(path: Path) -> None:
 
 FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "missing": ("net.h5", lambda path: None, ("no such file",)),
+    "link-to-itself": ("net.h5", lambda path: path.symlink_to(path), ("no such file",)),
     "empty": ("net.h5", lambda path: path.write_bytes(b""), ("not a Keras file",)),
     "text": ("net.h5", lambda path: path.write_text("weights\n" * 99), ("not a Keras file", "neither HDF5")),
     "folder": ("net.h5", lambda path: path.mkdir(), ("is a folder",)),
@@ -230,6 +231,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.promise("a broken file is one clear line")
 @pytest.mark.parametrize("case", FILES)
 def test_a_file_that_is_no_model(case: str, tmp_path: Path) -> None:
     name, write, words = FILES[case]
@@ -469,6 +471,7 @@ PROGRAM = ("-m", "pytest_kerasdiff", "model.h5", "--torch=port:blocks")
 PYTEST = ("-m", "pytest", "-q", "--keras-model=model.h5", "--kerasdiff-torch=port:blocks")
 
 
+@pytest.mark.promise("no process outlives the one that started it")
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize(
     ("command", "number", "status"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from pytest_kerasdiff import bundle, verdict
 from pytest_kerasdiff.candidate import recorder
 from pytest_kerasdiff.candidate.program import Program
 from tests import helpers
@@ -88,6 +91,65 @@ def test_pytest_writes_it_too_and_once_more_over_itself(folder: Path) -> None:
     done = helpers.program(folder, "net.h5", "--torch", "port:wrong", "--bundle", "file")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.match(r"error: \S*file: cannot be written \(--bundle\): ", done.stderr)
+
+
+def test_of_several_outputs_the_worst_alone_is_shown() -> None:
+    right, wrong = verdict.compare(np.zeros(3), np.zeros(3), 1e-5, "float64"), verdict.failed("shape (2,)")
+
+    def judge(*errors: verdict.Error) -> Any:
+        return SimpleNamespace(
+            layers=[SimpleNamespace(outputs=tuple(range(len(errors))))],
+            alignment=SimpleNamespace(torch_value=lambda v: 10 + v),
+            alone=lambda position, torch_value, value: errors[value],
+        )
+
+    assert bundle._worst(judge(right, wrong, right), 0) == (1, 11)
+    off = verdict.compare(np.full(3, 0.5), np.zeros(3), 1e-5, "float64")
+    assert bundle._worst(judge(right, right, off), 0) == (2, 12)
+    assert bundle._worst(judge(right), 0) == (0, 10)
+
+
+def test_an_operation_too_much_before_a_layer_is_in_its_script(folder: Path) -> None:
+    with (folder / "port.py").open("a") as file:
+        file.write(
+            "\n\nclass Twice(Tiny):\n    def forward(self, x):\n        return super().forward(x * 1.25)\n\n\n"
+            "def scaled(path):\n    return Twice(path).eval()\n"
+        )
+    done = helpers.program(folder, "net.h5", "--torch", "port:scaled", "--bundle", "bundle", "--report", "out")
+    assert done.returncode == 1
+    report = json.loads((folder / "out" / "report.json").read_text())
+    faults = [layer for layer in report["layers"] if layer["status"] == "fault"]
+    assert faults
+    for own, layer in zip(sorted((folder / "bundle").iterdir()), faults, strict=True):
+        shown = re.match(r"max\|Δ\| (\S+) of", run(own))
+        assert shown is not None
+        assert float(shown[1]) > layer["isolated"]["limit"]
+
+
+def test_a_fault_that_is_a_shape_or_nan_is_said(folder: Path) -> None:
+    with (folder / "port.py").open("a") as file:
+        file.write(
+            "\n\nclass Cut(Tiny):\n    def forward(self, x):\n        return super().forward(x)[:, :3]\n\n\n"
+            "class Nan(Tiny):\n    def forward(self, x):\n        return super().forward(x) * float('nan')\n\n\n"
+            "def cut(path):\n    return Cut(path).eval()\n\n\ndef nan(path):\n    return Nan(path).eval()\n"
+        )
+    assert helpers.program(folder, "net.h5", "--torch", "port:cut", "--bundle", "bundle").returncode == 1
+    assert "shape (2, 3), expected (2, 4)\n" in [run(own) for own in (folder / "bundle").iterdir()]
+    assert helpers.program(folder, "net.h5", "--torch", "port:nan", "--bundle", "bundle").returncode == 1
+    for own in (folder / "bundle").iterdir():
+        assert run(own).endswith("100.0% of elements differ\n")
+    (folder / "bundle" / "mine").mkdir()
+    assert helpers.program(folder, "net.h5", "--torch", "port:build", "--bundle", "bundle").returncode == 0
+    assert [path.name for path in (folder / "bundle").iterdir()] == ["mine"]  # of a repaired port there are none
+
+
+def test_each_of_several_models_has_its_own(folder: Path) -> None:
+    shutil.copy(folder / "net.h5", folder / "other.h5")
+    helpers.run_pytest(
+        folder, "--keras-model=net.h5", "--keras-model=other.h5", "--kerasdiff-torch=port:wrong",
+        "--kerasdiff-bundle=bundle", "-q",
+    )  # fmt: skip
+    assert sorted(path.name for path in (folder / "bundle").iterdir()) == ["net", "other"]
 
 
 # -- any program -----------------------------------------------------------------------------------------------------

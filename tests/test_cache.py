@@ -78,6 +78,7 @@ def test_nothing_is_kept_where_that_is_asked_for(folder: Path) -> None:
     assert not (folder / KEPT).exists()
 
 
+@pytest.mark.promise("a damaged cache, or one that two runs share, is never believed wrongly")
 def test_a_damaged_entry_is_made_anew(folder: Path) -> None:
     judged(folder)
     (entry,) = (folder / KEPT).glob("*.h5")
@@ -111,6 +112,7 @@ def test_without_pytests_cache_nothing_is_kept(folder: Path) -> None:
     assert list((folder / ".pytest_cache").iterdir()) == []
 
 
+@pytest.mark.promise("a damaged cache, or one that two runs share, is never believed wrongly")
 def test_of_two_runs_at_once_one_makes_it(folder: Path) -> None:
     command = ("net.h5", "--torch", "port:build", "--report")
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -221,6 +223,7 @@ def test_what_may_be_in_use_stays(tmp_path: Path) -> None:
     assert (tmp_path / "new.h5").exists()
 
 
+@pytest.mark.promise("a damaged cache, or one that two runs share, is never believed wrongly")
 def test_what_a_killed_process_has_begun_is_removed(tmp_path: Path) -> None:
     begun = tmp_path / ".abc.h5.4711"
     begun.write_bytes(b"half")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff.writers import changes
+from pytest_kerasdiff import __main__
+from pytest_kerasdiff.writers import changes, files
 from tests import helpers, reports
 
 
@@ -99,6 +100,26 @@ def test_the_program_shows_and_writes_reports(tmp_path: Path) -> None:
     ):
         done = helpers.program(tmp_path, "report", *given)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {words}\n")
+
+
+@pytest.mark.parametrize("key", sorted(reports.failing()))
+@pytest.mark.parametrize("value", [None, "text", -1, [], {}, float("nan"), "missing"])
+def test_whatever_is_damaged_in_a_report_there_is_one_line_or_a_report(key: str, value: Any, tmp_path: Path) -> None:
+    report = {**reports.failing(), key: value}
+    if value == "missing":
+        del report[key]
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    status = __main__.main(["report", str(tmp_path), "--report", str(tmp_path / "out")])
+    written = sorted(path.name for path in (tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else []
+    assert status in (0, 1, 2)
+    assert written == (sorted(["report.json", *files.FORMS]) if status < 2 else [])
+
+
+def test_a_report_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(json.dumps({**reports.failing(), "verdict": "pass"}))
+    done = helpers.program(tmp_path, "report", ".")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "its verdict and its numbers are not those of its layers and checks" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,18 @@ def test_the_report_has_them_where_a_folder_is_asked_for(tmp_path: Path) -> None
     assert (again.returncode, again.stdout) == (1, done.stdout)
 
 
+def test_a_colon_in_a_layers_name_leaves_its_weights_their_names(tmp_path: Path) -> None:
+    config, weights = helpers.tiny_config(), helpers.tiny_weights()
+    text = json.dumps(config).replace('"conv2d_3"', '"stage1:conv"')
+    weights["stage1:conv"] = weights.pop("conv2d_3")
+    helpers.write_keras(tmp_path / "net.h5", json.loads(text), weights)
+    (tmp_path / "port.py").write_text(helpers.TINY_PORT.replace('"conv2d_3"', '"stage1:conv"'))
+    assert helpers.program(tmp_path, "net.h5", "--torch", "port:build", "--report", "out").returncode == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    (check,) = (c for c in report["checks"] if (c["layer"], c["check"]) == ("stage1:conv", "weights"))
+    assert check["message"] == "kernel equal; bias equal"
+
+
 def test_without_a_folder_nothing_is_drawn(tmp_path: Path) -> None:
     helpers.write_tiny(tmp_path / "net.h5")
     (tmp_path / "port.py").write_text(helpers.TINY_PORT)

@@ -11,6 +11,8 @@ import pytest
 
 from tests import helpers
 
+pytestmark = pytest.mark.promise("the same inputs give the same report, and nothing is disturbed")
+
 Report = dict[str, Any]
 _OF_THE_RUN = ("timing", "memory", "command", "reference")
 """What a report says of how it was made."""

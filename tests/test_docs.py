@@ -307,6 +307,25 @@ def test_ci_fails_where_a_step_fails(failing: str, called: list[str], tmp_path: 
     assert (done.returncode == 0) is (failing == "nothing")
 
 
+def test_the_table_of_promises_has_every_promise_and_none_is_broken() -> None:
+    """``pytest -m promise --promises=docs/promises.md`` writes it; words in it are those of the markers."""
+    marked = set()
+    for path in (ROOT / "tests").glob("test_*.py"):
+        marked |= set(re.findall(r'mark\.promise\(\s*"([^"]+)"', path.read_text("utf-8")))
+    rows = [
+        row.strip("| ").split(" | ")
+        for row in (ROOT / "docs" / "promises.md").read_text("utf-8").splitlines()
+        if row.startswith("| ") and "`" in row
+    ]
+    assert {row[0] for row in rows} == marked
+    for _, tests, cases, result in rows:
+        assert int(cases) > 0
+        assert result.startswith("holds")
+        for test in re.findall(r"`([^`]+)`", tests):
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (ROOT / file).read_text("utf-8")
+
+
 def test_constraints_pin_whole_versions_of_all_that_is_required() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
     for line in lines:

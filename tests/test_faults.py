@@ -22,6 +22,10 @@ from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 from tests import helpers
 
+pytestmark = pytest.mark.promise(
+    "what breaks from outside is one line, nothing is left behind, and the next run is right"
+)
+
 PORTS = (
     helpers.TINY_PORT
     + """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import pytest
 
 from tests import fuzzing, helpers
+
+pytestmark = pytest.mark.promise("a mutated file ends in a verdict or one clear line, and in no false pass")
 
 READ, RUN = 1500, 60
 
@@ -19,14 +22,20 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {".h5": source, ".keras": fuzzing.keras_archive(source, folder)}
 
 
-def test_mutated_files_are_read_or_refused_with_a_line(sources: dict[str, Path], tmp_path: Path) -> None:
+def test_mutated_files_are_read_or_refused_with_a_line(
+    sources: dict[str, Path], tmp_path: Path, record_property: Callable[[str, int], None]
+) -> None:
+    record_property("cases", READ)
     tally = fuzzing.try_reading([*sources.values(), helpers.ROOT / "model" / "resnet8.h5"], READ, 11, tmp_path)
     assert not tally.bad, "\n".join(tally.bad)
     assert min(tally.ends["read"], tally.ends["line"]) > READ / 10  # neither is all there is
 
 
 @pytest.mark.parametrize("kind", [".h5", ".keras"])
-def test_runs_of_mutated_files_end_in_a_verdict_or_a_line(kind: str, sources: dict[str, Path], tmp_path: Path) -> None:
+def test_runs_of_mutated_files_end_in_a_verdict_or_a_line(
+    kind: str, sources: dict[str, Path], tmp_path: Path, record_property: Callable[[str, int], None]
+) -> None:
+    record_property("cases", RUN)
     tally = fuzzing.try_running(sources[kind], sources[".h5"], RUN, 12, tmp_path)
     assert not tally.bad, "\n".join(tally.bad)
     assert min(tally.ends["pass"] + tally.ends["fail"], tally.ends["line"]) > RUN / 10

@@ -40,6 +40,7 @@ def test_of_many_layers_that_inherit_some_are_named() -> None:
     assert "`l20`" not in made
 
 
+@pytest.mark.promise("names and messages of a model are shown as text")
 @pytest.mark.parametrize("form", [markdown, conversion])
 def test_whatever_a_model_is_called_is_text(form: Any) -> None:
     layer = reports.layer(

@@ -74,6 +74,7 @@ def test_columns_of_pytest_html(folder: Path, workers: str) -> None:
     assert own.count("<td></td>") == 3
 
 
+@pytest.mark.promise("a worker that dies takes no report away")
 def test_a_worker_that_dies_takes_no_report_away(folder: Path) -> None:
     pytest.importorskip("xdist")
     (folder / "test_dies.py").write_text("import os\ndef test_dies(): os._exit(1)\n")

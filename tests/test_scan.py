@@ -22,6 +22,10 @@ from pytest_kerasdiff import scan
 from pytest_kerasdiff.errors import RunError
 from tests import helpers
 
+pytestmark = pytest.mark.promise(
+    "a file that would run code, read others or fill the memory is refused before it is opened"
+)
+
 Config = dict[str, Any]
 
 

@@ -68,6 +68,7 @@ def test_colours_are_pytests_own(tmp_path: Path) -> None:
 HOSTILE = "conv\x1b]0;owned\x07\x1b[2J\u202egnp.\x9b31m\ud800\n::error::x"
 
 
+@pytest.mark.promise("names and messages of a model are shown as text")
 def test_a_models_names_are_no_commands_to_the_terminal() -> None:
     layer = reports.layer(
         HOSTILE, HOSTILE, "fault", torch=HOSTILE, source=HOSTILE, causes=[reports.cause(text=HOSTILE)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_kerasdiff import tally
 from pytest_kerasdiff.accuracy.measure import Counts, result
+from pytest_kerasdiff.accuracy.shown import MOST_FLIPS
 from pytest_kerasdiff.checks import accuracy
 from pytest_kerasdiff.errors import RunError
 
@@ -35,7 +37,10 @@ def merge(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{next(iter(reports))}: its counts are not those of this version; run the parts anew") from None
     flipped = sorted((flip for found in measured for flip in found["flipped"]), key=lambda flip: flip["sample"])
-    shown = sorted((one for found in measured for one in found["shown"]), key=lambda one: one["sample"])
+    flips = {flip["sample"] for flip in flipped if not flip["tie"]}
+    unasked = sorted(flips)[:MOST_FLIPS]
+    every = sorted((one for found in measured for one in found["shown"]), key=lambda one: one["sample"])
+    shown = [one for one in every if one["sample"] in unasked or one["sample"] not in flips]
     found = {
         **measured[0],
         "shard": None,
@@ -56,6 +61,7 @@ def merge(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     checks = [own if check["check"] == _CHECK and not is_off else check for check in base["checks"]]
     return {
         **base,
+        "command": shlex.join(["python", "-m", "pytest_kerasdiff", "merge", *reports]),
         "accuracy": found,
         "checks": checks,
         "verdict": tally.verdict(base["layers"], checks),

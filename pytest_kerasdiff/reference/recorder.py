@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import re
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +70,10 @@ def structured(model: Any, names: Sequence[str], tensors: Sequence[Any]) -> Any:
         by_name = dict(zip(names, tensors, strict=True))
         return {key: by_name[key] if key in by_name else tensors[i] for i, key in enumerate(struct)}
     return list(tensors)
+
+
+_NUMBER = re.compile(r":\d+$")
+"""TensorFlow's number of an output behind the name of a variable; a colon of the layer's name stays."""
 
 
 class Recorder:
@@ -281,7 +286,7 @@ class Recorder:
 
     def _weights(self, path: str, layer: Any) -> tuple[str, ...]:
         variables = list(getattr(layer, "weights", ()))
-        names = _short_names([str(getattr(v, "path", v.name)).split(":")[0] for v in variables])
+        names = _short_names([_NUMBER.sub("", str(getattr(v, "path", v.name))) for v in variables])
         arrays = {name: np.asarray(variable) for name, variable in zip(names, variables, strict=True)}
         kept = {name: array for name, array in arrays.items() if array.dtype.kind == "f" and "seed" not in name}
         if path not in self._weighed:  # else another call of a shared layer

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_kerasdiff import text
+from pytest_kerasdiff.errors import printable
 
 Report = Mapping[str, Any]
 Layer = Mapping[str, Any]
 
 _NAMED = 20
 _MARKS = re.compile(r"([\\`*_\[\]<>|~#&])")
+_BAR = re.compile(r"(?<!\\)\|")
 _BACKTICKS = re.compile(r"`+")
 
 
@@ -110,33 +112,35 @@ def _measured(report: Report) -> Iterator[str]:
 
 def plain(words: str) -> str:
     """Words as they are, whatever marks they hold; a name after @ calls nobody."""
-    return _MARKS.sub(r"\\\1", " ".join(words.split())).replace("@", "@\u200b")
+    return _MARKS.sub(r"\\\1", printable(" ".join(words.split()))).replace("@", "@\u200b")
 
 
 def code(words: str) -> str:
-    """Words as code, in more backticks than they hold.
-
-    Source: CommonMark 0.31, section 6.1; GitHub's tables end a cell at every | that has no backslash.
-    """
-    own = " ".join(words.split()) or " "
+    """Words as code, in more backticks than they hold. Source: CommonMark 0.31, section 6.1."""
+    own = printable(" ".join(words.split())) or " "
     ticks = "`" * (1 + max((len(run) for run in _BACKTICKS.findall(own)), default=0))
     space = " " if own[0] in "` " or own[-1] in "` " else ""
-    return f"{ticks}{space}{own}{space}{ticks}".replace("|", "\\|")
+    return f"{ticks}{space}{own}{space}{ticks}"
 
 
 def block(words: str) -> Iterator[str]:
     """Lines of code as they are."""
     ticks = "`" * max(3, 1 + max((len(run) for run in _BACKTICKS.findall(words)), default=0))
     yield f"{ticks}text"
-    yield from words.splitlines()
+    yield from (printable(line) for line in words.splitlines())
     yield ticks
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A table of cells that are Markdown already."""
+    """A table of cells that are Markdown already.
+
+    Source: GitHub Flavored Markdown, "Tables": a cell ends at every | that has no backslash, in code too.
+    """
     yield f"| {' | '.join(header)} |"
     yield "|---" * len(header) + "|"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
+    for row in rows:
+        cells = " | ".join(_BAR.sub(r"\\|", cell) for cell in row)
+        yield f"| {cells} |"
 
 
 def several(names: Sequence[str]) -> str:

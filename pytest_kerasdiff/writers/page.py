@@ -46,7 +46,19 @@ def render(report: Mapping[str, Any]) -> str:
 
     Returns:
         The HTML document.
+
+    Raises:
+        ValueError: The report is not one.
     """
+    from jinja2 import TemplateError
+
+    try:
+        return _rendered(report)
+    except TemplateError as error:
+        raise ValueError(str(error)) from None
+
+
+def _rendered(report: Mapping[str, Any]) -> str:
     found = rows.rows(report)
     script, style = (_source(name) for name in ("page.js", "page.css"))
     return _environment().get_template("page.html.j2").render(

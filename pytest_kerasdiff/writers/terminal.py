@@ -20,6 +20,8 @@ _NAMED = 4
 """Layers that inherit that are named."""
 _WORST, _WORST_VERBOSE = 3, 10
 """Passing layers that are named, those nearest to their limit first."""
+_SELECTABLE = re.compile(r"[\w.]+")
+"""Names that ``-k`` takes as they are."""
 _LABEL = re.compile(r" *(?:\S+ {2,})?")
 
 
@@ -174,7 +176,7 @@ def _next(report: Report, face: Face, failing: Sequence[Layer]) -> Iterator[str]
         yield f"{do} {first['name']}; layers that inherit pass when it does"
     if face == "program":
         yield report["command"]
-    elif first is not None:
+    elif first is not None and _SELECTABLE.fullmatch(first["name"]):
         yield f"pytest --lf -k {shlex.quote(first['name'])}, then pytest --lf"
     else:
         yield "pytest --lf"
