@@ -145,12 +145,20 @@ class Option:
     def in_folder(self, text: str, folder: Path) -> str:
         """The text with a path made absolute, where it is one."""
         named = self.is_path or (self.convert is _path_or_code and not _is_code(text))
-        return str((folder / text).resolve()) if named else text
+        return str(_absolute(folder / text)) if named else text
 
     @property
     def default(self) -> Any:
         """The value when nothing is given."""
         return Settings.__dataclass_fields__[self.name].default
+
+
+def _absolute(path: Path) -> Path:
+    """A path without links; as it is where its links lead to themselves."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
 
 
 def _path(text: str) -> Path:
@@ -414,7 +422,7 @@ def resolve(
             flag = prefix + name.replace("_", "-")
             (metavar,) = (option.metavar for option in OPTIONS if option.name == other)
             raise RunError(f"{flag} {words}: it goes with {prefix}{other}={metavar}")
-    return Settings(keras_model=(folder / keras_model).resolve(), **values)
+    return Settings(keras_model=_absolute(folder / keras_model), **values)
 
 
 def command(settings: Settings) -> str:
