@@ -6,6 +6,7 @@ pytest's flags, its ini keys, the program's arguments and the README's table all
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -159,6 +160,12 @@ def _absolute(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError):
         return path.absolute()
+
+
+def _may_be_written(folder: Path) -> bool:
+    """Whether a folder is there and can be written, or can be made."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    return there is not None and there.is_dir() and os.access(there, os.W_OK)
 
 
 def _path(text: str) -> Path:
@@ -422,6 +429,9 @@ def resolve(
             flag = prefix + name.replace("_", "-")
             (metavar,) = (option.metavar for option in OPTIONS if option.name == other)
             raise RunError(f"{flag} {words}: it goes with {prefix}{other}={metavar}")
+    for name in ("report", "bundle"):  # said now, and not after the comparison
+        if (folder_asked := values.get(name)) is not None and not _may_be_written(folder_asked):
+            raise RunError(f"{folder_asked}: cannot be written ({prefix}{name}): name a folder that can")
     return Settings(keras_model=_absolute(folder / keras_model), **values)
 
 

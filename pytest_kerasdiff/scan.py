@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -110,7 +111,7 @@ def _reasons(path: Path, trust: bool, reads_config: bool) -> Iterator[str]:
 def _archive(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
     """Members that would leave the folder they are put into, hold pickles, or are much larger than the archive."""
     members = archive.infolist()
-    names = [member.filename for member in members]
+    names = Counter(member.filename for member in members)
     for member in members:
         name = member.filename
         own = PurePosixPath(name.replace("\\", "/"))
@@ -122,7 +123,7 @@ def _archive(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
             yield f"the member {name!r} may hold a pickle, which can run code"
         if member.flag_bits & 1:
             yield f"the member {name!r} is encrypted"
-        if names.count(name) > 1:
+        if names[name] > 1:
             yield f"the member {name!r} is there twice"
     total = sum(member.file_size for member in members)
     if total > _GROWS * size + _ALWAYS_ALLOWED_BYTES:
