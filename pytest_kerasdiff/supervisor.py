@@ -45,7 +45,12 @@ class Run:
             sides: Which processes; the reference process alone knows the layers.
             cache: Folder in which references are kept between runs; None where nothing is.
             starts: Whether it begins now, and not only when ``start`` is called or somebody waits.
+
+        Raises:
+            RunError: The memory is limited, and this system does not tell how much a process has.
         """
+        if settings.max_memory is not None and not phases.resident_bytes(os.getpid()):
+            raise RunError("--kerasdiff-max-memory: this system does not tell how much memory a process has")
         self.settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
         job = child.Job(settings, self.folder, rootdir, tuple(p for p in sys.path if p), cache)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_kerasdiff import cache, child
+from pytest_kerasdiff import cache, child, phases, supervisor
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -132,6 +132,13 @@ def test_a_limit_is_a_number_greater_than_0(option: str, value: str, folder: Pat
     done = run(folder, "--torch=port:build", f"--{option}={value}")
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: --{option}: got '{value}', expected a number of ")
+
+
+def test_a_limit_that_cannot_be_held_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "resident_bytes", lambda process: 0)
+    with pytest.raises(RunError, match="this system does not tell how much memory a process has"):
+        supervisor.Run(Settings(folder / "net.h5", max_memory=1.0), folder, folder)
+    assert not list(folder.glob("kerasdiff-*"))
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
