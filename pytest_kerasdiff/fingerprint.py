@@ -20,6 +20,8 @@ from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 
 _PACKAGES = ("keras", "tf-keras", "tensorflow", "tensorflow-cpu", "numpy", "h5py")
+_FRAMEWORKS = frozenset({"keras", "tf_keras", "tensorflow", "torch", "numpy"})
+"""Modules that are known by their version, wherever they lie."""
 _OF_OPINION = ("tf2onnx", "onnx", "onnxruntime")
 
 
@@ -114,7 +116,7 @@ def _sources(module: str) -> list[Path]:
     pending = [module]
     while pending:
         name = pending.pop()
-        source = _source(name)
+        source = None if name.partition(".")[0] in _FRAMEWORKS else _source(name)
         if name in found or source is None or source.suffix != ".py" or _is_installed(source):
             continue
         found[name] = source
