@@ -91,7 +91,8 @@ def test_a_run_imports_no_compiler_and_collects_no_garbage_while_it_imports(fold
 def test_the_diagnosis_of_a_wrong_port_imports_no_compiler(folder: Path) -> None:
     done = run(folder, "wrong")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "same-padding, confirmed" in done.stdout
+    assert "  cause        same-padding: " in done.stdout
+    assert "confirmed on a second input" in done.stdout
     modules = set(noted(folder, "candidate")["modules"])
     assert "pytest_kerasdiff.diagnosis.trial" in modules
     assert not (COMPILERS | FRAMEWORKS - {"torch"}) & modules

@@ -38,12 +38,12 @@ def summary(report: Report, face: Face, verbosity: int = 0) -> Iterator[Line]:
     Args:
         report: The report.
         face: Who shows it. pytest has already shown each failing layer's block.
-        verbosity: -1 and less: what fails, and what was measured; 1 and more: every block, every check, more layers.
+        verbosity: -1 and less: what fails, and what was measured; 1 and more: every check, more layers.
     """
     failing = [layer for layer in report["layers"] if layer["status"] in ("fault", "unpaired")]
     passes = report["verdict"] == "pass"
     yield Line(f"{text.verdict(report)}: {', '.join(text.counts(report))}", "good" if passes else "bad")
-    blocks = verbosity > 0 or face == "program"
+    blocks = face == "program"
     for layer in failing:
         if blocks:
             yield from _block(layer)
