@@ -223,7 +223,9 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         "TMPDIR": str(temporary),
         "PYTEST_ADDOPTS": "-p no:hypothesispytest",  # a second that no run has a use for
     }
-    return {**os.environ, **own, **more}
+    # A test that runs in a worker of xdist starts runs that do not.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    return {**outer, **own, **more}
 
 
 def share_cache(folder: Path) -> None:
