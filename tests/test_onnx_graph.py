@@ -317,6 +317,32 @@ def test_inputs_are_given_by_name(tmp_path: Path, swapped: bool) -> None:
     assert np.allclose(output, -ROWS)
 
 
+class Takes(torch.nn.Module):
+    """A port whose attribute is called as the one of an ONNX model."""
+
+    takes = ("b", "a")
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return first - second
+
+
+def build_takes() -> Takes:
+    return Takes()
+
+
+def test_a_port_of_ones_own_may_have_an_attribute_of_that_name(tmp_path: Path) -> None:
+    from pytest_kerasdiff.candidate.loader import Port
+    from pytest_kerasdiff.options import Settings
+
+    port = Port(Settings(tmp_path / "net.h5"), "tests.test_onnx_graph:build_takes")
+    try:
+        program = port.record(["a", "b"], [ROWS, 2 * ROWS])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    (output,) = program.recorded.values()
+    assert np.allclose(output, -ROWS)
+
+
 def test_casts_to_half_precision_round_as_deployed_and_not_while_comparing(tmp_path: Path) -> None:
     module = onnx_graph.load(write(tmp_path / "a.onnx", "Cast", [X], 17, to=10))
     assert module(torch.from_numpy(X)).dtype == torch.float16

@@ -7,7 +7,7 @@ import inspect
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -19,6 +19,9 @@ from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.throughput import Product, Runner, Timed
 from pytest_kerasdiff.trace import Array
+
+if TYPE_CHECKING:
+    from pytest_kerasdiff.candidate import onnx_graph
 
 _Arguments = Mapping[str, Array] | Sequence[Array]
 _Gather = Callable[[Mapping[str, torch.Tensor]], Any]
@@ -56,6 +59,7 @@ class Port:
             if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
                 raise RunError(f"{option}: {spec}: {name} holds no values; load the weights before returning the model")
         self.model = model
+        self._onnx = cast("onnx_graph.Graph", model) if _is_archive(spec) and spec.endswith(".onnx") else None
         self._delivered = observer.dtypes_of(model)
         self._precision_settings, self._switches = observer.settings_of_precision(), observer.Switches.now()
         self._call: observer.Call = lambda tensors: model(*tensors)
@@ -73,20 +77,11 @@ class Port:
                 first = first or error
                 continue
             self._call = self._caller(list(names), isinstance(arguments, Mapping), gather)
-            if hasattr(self.model, "takes"):
-                self._confirm(arguments, program)
+            if self._onnx is not None:
+                _confirm(self._onnx, arguments, program)
             return program
         assert first is not None
         raise first
-
-    def _confirm(self, arguments: _Arguments, program: Program) -> None:
-        """Let onnxruntime confirm what was computed of an ONNX model."""
-        from pytest_kerasdiff.candidate import onnx_graph
-
-        assert isinstance(self.model, onnx_graph.Graph)
-        inputs = [arguments[n] for n in self.model.takes] if isinstance(arguments, Mapping) else list(arguments)
-        outputs = [program.recorded[value] for value in program.trace.outputs if value is not None]
-        onnx_graph.confirm(self.model, inputs, outputs)
 
     def observe(self, arrays: Sequence[Array], recorded: Sequence[Array]) -> PortFacts:
         """Run the recorded model a few times more, also as it was delivered, and note what is seen.
@@ -201,12 +196,21 @@ class Port:
             return [(arrays, None)]
         parameters = inspect.signature(self.model.forward).parameters
         named = dict(zip(names, arrays, strict=True))
-        if set(names) <= {*parameters, *getattr(self.model, "takes", ())}:
+        if set(names) <= {*parameters, *(self._onnx.takes if self._onnx is not None else ())}:
             return [(named, None)]
         places = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         if len(places) == 1 and not any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
             return [(named, dict), (named, lambda tensors: list(tensors.values()))]
         return [(arrays, None)]
+
+
+def _confirm(graph: onnx_graph.Graph, arguments: _Arguments, program: Program) -> None:
+    """Let onnxruntime confirm what was computed of an ONNX model."""
+    from pytest_kerasdiff.candidate import onnx_graph
+
+    inputs = [arguments[name] for name in graph.takes] if isinstance(arguments, Mapping) else list(arguments)
+    outputs = [program.recorded[value] for value in program.trace.outputs if value is not None]
+    onnx_graph.confirm(graph, inputs, outputs)
 
 
 def _is_archive(spec: str) -> bool:
