@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def _made(
         title=title.replace("\\", "\\\\").replace('"', "'"),
         given="what Keras gave its layer" if set(taken) != set(trace.inputs) else "the model's input",
         tensors=TENSORS,
-        lines="\n".join(f"    {line}" for line in _several(script)),
+        lines="\n".join(f"    {line}" for line in script.splitlines()),
         result=f"v{torch_value}",
         limit=entry["isolated"]["limit"] or 0.0,
     )
@@ -130,10 +130,6 @@ def _worst(judge: Judge, position: int) -> tuple[int, int]:
         return pairs[0]
     errors = {pair: judge.alone(position, pair[1], value=pair[0]) for pair in pairs}
     return max(pairs, key=lambda pair: (not errors[pair].passes, bool(errors[pair].reason), errors[pair].max_abs))
-
-
-def _several(script: str) -> Iterator[str]:
-    yield from script.splitlines() or ["pass"]
 
 
 def _put(folder: Path, tensors: Mapping[str, Array], script: str, entry: Mapping[str, Any]) -> None:

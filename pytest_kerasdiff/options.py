@@ -219,32 +219,22 @@ def _positive(kind: Callable[[str], Any], text: str) -> Any:
     return value
 
 
-def _tolerance(text: str) -> float:
-    try:
-        return float(_positive(float, text))
-    except ValueError:
-        raise ValueError("a number greater than 0, such as 1e-5") from None
+def _above_0(words: str) -> Callable[[str], float]:
+    """What converts a number greater than 0, and says else in these words what is expected."""
+
+    def convert(text: str) -> float:
+        try:
+            return float(_positive(float, text))
+        except ValueError:
+            raise ValueError(words) from None
+
+    return convert
 
 
-def _ratio(text: str) -> float:
-    try:
-        return float(_positive(float, text))
-    except ValueError:
-        raise ValueError("a number greater than 0, such as 0.8") from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        return float(_positive(float, text))
-    except ValueError:
-        raise ValueError("a number of seconds greater than 0, such as 600") from None
-
-
-def _gib(text: str) -> float:
-    try:
-        return float(_positive(float, text))
-    except ValueError:
-        raise ValueError("a number of GiB greater than 0, such as 8") from None
+_tolerance = _above_0("a number greater than 0, such as 1e-5")
+_ratio = _above_0("a number greater than 0, such as 0.8")
+_seconds = _above_0("a number of seconds greater than 0, such as 600")
+_gib = _above_0("a number of GiB greater than 0, such as 8")
 
 
 def _batch(text: str) -> int:

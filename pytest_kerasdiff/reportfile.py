@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,19 +18,42 @@ Report = dict[str, Any]
 OTHER_FORM = "a damaged report, or one that another version has written: make it anew"
 
 
+def as_json(report: Mapping[str, Any]) -> bytes:
+    """The content of ``report.json``."""
+    return (json.dumps(report, indent=1) + "\n").encode()
+
+
 def publish(report: Mapping[str, Any], folder: Path) -> None:
-    """Write ``report.json`` into the user's folder.
+    """Write ``report.json`` alone into a folder; see ``write``."""
+    write(folder, {child.REPORT: as_json(report)})
+
+
+def write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into the user's folder: all of them, or none.
+
+    Args:
+        folder: Is made where it is not there.
+        contents: By the name of the file.
 
     Raises:
         RunError: The folder cannot be written.
     """
+    made: dict[Path, Path] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{child.REPORT}.{os.getpid()}"
-        temporary.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-        os.replace(temporary, folder / child.REPORT)
+        for name, content in contents.items():
+            made[folder / name] = folder / f".{name}.{os.getpid()}"
+            made[folder / name].write_bytes(content)
+        if occupied := next((path for path in made if path.is_dir()), None):
+            raise IsADirectoryError(None, f"{occupied.name} is a folder")
+        for path, temporary in made.items():
+            os.replace(temporary, path)
     except OSError as error:
         raise RunError(f"{folder}: the report cannot be written: {error.strerror or error}") from None
+    finally:
+        for temporary in made.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def read(path: Path) -> Report:
