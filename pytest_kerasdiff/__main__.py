@@ -136,9 +136,8 @@ def _compare(arguments: Sequence[str]) -> int:
     """Compare two models."""
     given = vars(parser().parse_args(arguments))
     settings = options.resolve(given.pop("keras_model"), given, Path.cwd(), program=True)
-    file = modelfile.read(settings.keras_model)
-    if settings.keras is None:
-        file.layers()  # an error of the file is said before a framework is started
+    if not settings.keras_model.exists():
+        raise RunError(f"{settings.keras_model}: no such file")
     stated = manifest.find(settings.keras_model, settings.manifest, Path.cwd())
     only_records = settings.record is not None and (settings.torch or stated.torch) is None
     sides = ("reference",) if only_records else supervisor.SIDES
@@ -149,6 +148,10 @@ def _compare(arguments: Sequence[str]) -> int:
         shown.show(run.doing())
 
     try:
+        run.wait_for_scan()
+        file = modelfile.read(settings.keras_model)
+        if settings.keras is None:
+            file.layers()  # an error of the file is said at once
         if only_records:
             run.finish_reference(watch)
             shown.end()

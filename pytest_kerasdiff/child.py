@@ -26,6 +26,8 @@ PREDICTIONS = "predictions.h5"
 LAYERS = "layers.json"
 """Every call of every layer, as the reference process found them: ``[name, class, config]``."""
 REPORT = "report.json"
+SCANNED = "scanned"
+"""Is there when a process has scanned the model: what reads it after that comes to an end."""
 THREADS = "KERASDIFF_THREADS"
 """Environment variable: how many threads a framework may use, where several runs go on at once."""
 

@@ -25,7 +25,6 @@ from pytest_kerasdiff import (
     probes,
     recorded,
     report,
-    scan,
     settle,
     text,
     throughput,
@@ -89,7 +88,6 @@ def work(job: child.Job, open_port: Callable[[Settings, str], Port]) -> None:
     phases = Phases(job.folder, "candidate")
     phases.begin("open_port", "torch: loading the port")
     settings = job.settings
-    scan.refuse(settings.keras_model, settings.trust, settings.keras is None)
     file = modelfile.read(settings.keras_model)
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     spec = manifest.port(settings.torch, stated, file.path)

@@ -6,7 +6,10 @@ does not know passes. SECURITY.md says what is promised.
 
 from __future__ import annotations
 
+import faulthandler
 import io
+import json
+import os
 import stat
 import zipfile
 from collections import Counter
@@ -14,7 +17,7 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from pytest_kerasdiff import modelfile
+from pytest_kerasdiff import child, modelfile
 from pytest_kerasdiff.errors import RunError, in_short
 
 _FRAMEWORKS = frozenset({"keras", "tf_keras"})
@@ -57,6 +60,9 @@ _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 Source: HDF5, "Registered Filter Plugins".
 """
 _DEEPEST = 200
+_LONGEST_S = 60.0
+"""A file of 1,700 layers takes less than one."""
+_ENDLESS = f"damaged: HDF5's own library crashed over it, or came to no end in {_LONGEST_S:g} s"
 
 
 def refuse(path: Path, trust: bool, reads_config: bool = True) -> None:
@@ -80,6 +86,28 @@ def refuse(path: Path, trust: bool, reads_config: bool = True) -> None:
         raise RunError(f"{path}: damaged, or not as Keras writes it: {in_short(error)}") from None
     if reason is not None:
         raise RunError(f"{path}: refused: {reason}")
+
+
+def first(job: child.Job, side: str) -> None:
+    """Scan a job's model before anything else opens it, and say so.
+
+    HDF5's library loops or crashes on some damaged files. What is said then is written before, because nothing can be
+    afterwards; a clock that needs no help of Python's ends the process.
+
+    Raises:
+        RunError: See ``refuse``.
+    """
+    settings, error = job.settings, child.error_file(job.folder, side)
+    error.write_text(json.dumps({"message": f"{settings.keras_model}: {_ENDLESS}"}), "utf-8")
+    with open(os.devnull, "w", encoding="utf-8") as nothing:
+        faulthandler.dump_traceback_later(_LONGEST_S, exit=True, file=nothing)
+        try:
+            modelfile.read(settings.keras_model)  # what is no model at all is said in its own words
+            refuse(settings.keras_model, settings.trust, settings.keras is None)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            error.unlink(missing_ok=True)
+    (job.folder / child.SCANNED).touch()
 
 
 def _reasons(path: Path, trust: bool, reads_config: bool) -> Iterator[str]:
@@ -269,3 +297,7 @@ def _folder(path: Path, trust: bool) -> Iterator[str]:
         for kind, words in _RUN_CODE.items():
             if f'"class_name": "{kind}"'.encode() in content:
                 yield f"{name} has {words}; {_TRUST}"
+
+
+if __name__ == "__main__":
+    child.main("scan", lambda job: first(job, "scan"))

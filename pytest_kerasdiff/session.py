@@ -5,6 +5,7 @@ A model of the ini whose tests are not collected is compared only where a test o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 from pytest_kerasdiff import (
     checklist,
     child,
+    fingerprint,
     listing,
     manifest,
     modelfile,
@@ -185,8 +187,23 @@ class KerasdiffSession:
             RunError: It cannot be read.
         """
         if path not in self._files:
+            self._have_scanned(path)
             self._files[path] = modelfile.read(path)
         return self._files[path]
+
+    def _have_scanned(self, path: Path) -> None:
+        """Let no damaged file end pytest itself: HDF5's library can; what no run scans is scanned once."""
+        run = self._runs.get(path)
+        if run is not None and run.started:
+            run.wait_for_scan()
+            return
+        key, cache = None, getattr(self._config, "cache", None)
+        with contextlib.suppress(OSError):  # of a file that cannot be read, which is said by whoever reads it
+            key = f"kerasdiff/scanned/{fingerprint.of_files(path)}"
+        if cache is None or key is None or not cache.get(key, False):
+            supervisor.scan(self.models[path], self._config.rootpath)
+            if cache is not None and key is not None:
+                cache.set(key, True)
 
     def manifest(self, path: Path) -> Manifest:
         """The manifest of a model."""

@@ -20,7 +20,9 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
 SIDES = ("reference", "candidate")
-_FRAMEWORKS = {"reference": "Keras", "candidate": "torch"}
+_SCAN = "scan"
+_FRAMEWORKS = {"reference": "Keras", "candidate": "torch", _SCAN: "h5py"}
+_RESULTS = {"reference": child.REFERENCE_TRACE, "candidate": child.REPORT, _SCAN: child.SCANNED}
 _POLL_S = 0.02
 
 
@@ -55,7 +57,7 @@ class Run:
         self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
         job = child.Job(settings, self.folder, rootdir, tuple(p for p in sys.path if p), cache)
         self._job, self._sys_path = job.write(), job.sys_path
-        self.sides = tuple(side for side in sides if side == "candidate" or settings.reference is None)
+        self.sides = tuple(side for side in sides if side != "reference" or settings.reference is None)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, IO[bytes]] = {}
         self._began = time.monotonic()
@@ -138,6 +140,14 @@ class Run:
         if status != 0:
             raise RunError(self._last_words("reference", status))
 
+    def wait_for_scan(self) -> None:
+        """Wait until the model can be read without a fear of HDF5's library.
+
+        Raises:
+            RunError: It is refused, or the library crashed or came to no end; or a side died otherwise.
+        """
+        self._result(child.SCANNED, self.sides, is_json=False)
+
     def layers(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Wait for the name, the class and the config of every call of every layer.
 
@@ -196,8 +206,7 @@ class Run:
 
     def _has_ended(self, side: str) -> bool:
         """Whether a process has ended as it should, with its result."""
-        result = child.REFERENCE_TRACE if side == "reference" else child.REPORT
-        return self._children[side].poll() == 0 and (self.folder / result).exists()
+        return self._children[side].poll() == 0 and (self.folder / _RESULTS[side]).exists()
 
     def _last_words(self, side: str, status: int) -> str:
         error = child.error_file(self.folder, side)
@@ -210,3 +219,18 @@ class Run:
         tail = " | ".join(line.strip() for line in lines[-3:])
         words = tail[-600:] or "(none)"
         return f"the {side} process ({_FRAMEWORKS[side]}) {how} without a result; its last words: {words}"
+
+
+def scan(settings: Settings, rootdir: Path) -> None:
+    """Have a model scanned where no run does it; see ``Run.wait_for_scan``.
+
+    Raises:
+        RunError: See there.
+    """
+    run = Run(settings, rootdir, sides=(_SCAN,))
+    try:
+        with contextlib.suppress(ImportError):  # modelfile names it
+            import h5py  # noqa: F401  # whoever has a model scanned reads it next; the scan's process imports it now
+        run.wait_for_scan()
+    finally:
+        run.close()

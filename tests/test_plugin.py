@@ -77,6 +77,9 @@ class Run:
             shutil.copy(HERE / child.LAYERS, self.folder)
             (self.folder / child.REFERENCE_TRACE).touch()
 
+    def wait_for_scan(self):
+        pass
+
     def layers(self):
         return json.loads((self.folder / child.LAYERS).read_text("utf-8"))
 
@@ -92,6 +95,7 @@ class Run:
 
 
 supervisor.Run = Run
+supervisor.scan = lambda settings, rootdir: None
 """
 
 MODELS = ("--keras-model=model.h5", "--keras-model=wrong/net.h5")
@@ -221,7 +225,8 @@ def test_nothing_is_left_behind(real: Done) -> None:
 
 
 def test_the_header_names_each_model_and_its_port(real: Done) -> None:
-    lines = [line for line in real.run.stdout.splitlines() if line.startswith("kerasdiff: ")]
+    said = [line for line in real.run.stdout.splitlines() if line.startswith("kerasdiff: ")]
+    lines = [line for line in said if not line.endswith("…")]  # of what takes long on a busy machine
     assert len(lines) == 2
     assert lines[0].startswith("kerasdiff: model.h5 (Keras 3.15.1) against ")
     assert lines[0].endswith("precision float64, tolerance 1e-05")

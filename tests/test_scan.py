@@ -9,6 +9,7 @@ import copy
 import io
 import json
 import stat
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -291,3 +292,42 @@ def test_neither_program_nor_pytest_lets_a_framework_see_it(case: str, tmp_path:
     done = helpers.run_pytest(tmp_path, f"--keras-model={path.name}", "--kerasdiff-torch=port:build")
     assert done.returncode == 4
     assert f"{path}: refused: " in done.stderr
+
+
+#: Side that scans → what is run, and the exit status of a run that cannot be made.
+SCANNING: dict[str, tuple[Callable[..., subprocess.CompletedProcess[str]], tuple[str, ...], int]] = {
+    "candidate": (helpers.program, ("net.h5", "--torch", "port:build"), 2),
+    "reference": (helpers.run_pytest, ("--keras-model=net.h5", "--kerasdiff-torch=port:build"), 4),
+    "scan": (helpers.run_pytest, ("--keras-model=net.h5", "--collect-only"), 4),
+}
+
+
+@pytest.mark.promise("a broken file is one clear line")
+@pytest.mark.parametrize("side", SCANNING)
+@pytest.mark.parametrize(
+    "breaks",
+    ["os.kill(os.getpid(), 11)", "sum(iter(int, 1))"],  # the latter neither ends nor lets another thread run
+    ids=["crashes", "comes to no end"],
+)
+def test_a_file_over_which_hdf5_breaks_is_one_line(breaks: str, side: str, tmp_path: Path) -> None:
+    """HDF5's library does either over some damaged files; here it is made to."""
+    helpers.write_tiny(tmp_path / "net.h5")
+    (tmp_path / "port.py").write_text(helpers.TINY_PORT)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if sys.orig_argv[1:3] == ['-m', 'pytest_kerasdiff.{side}']:\n"
+        "    from pytest_kerasdiff import modelfile\n"
+        "    import faulthandler\n"
+        "    later = faulthandler.dump_traceback_later\n"
+        "    faulthandler.dump_traceback_later = lambda seconds, **more: later(seconds / 30, **more)\n"
+        f"    modelfile.read = lambda path: {breaks}\n"
+    )
+    run, arguments, status = SCANNING[side]
+    done = run(tmp_path, *arguments)
+    assert done.returncode == status, done.stdout + done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    said = f"error: {tmp_path / 'net.h5'}: damaged: HDF5's own library crashed over it, or came to no end in 60 s"
+    assert line.lower() == said.lower()
+    assert "Traceback" not in done.stdout
+    assert helpers.left_behind(tmp_path / "tmp") == []
+    assert helpers.processes_of(tmp_path) == []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from pytest_kerasdiff import child
+from pytest_kerasdiff import child, scan
 
 
 def work(job: child.Job) -> None:
     """Do the whole candidate side and write the report."""
+    scan.first(job, "candidate")
     try:
         import torch
     except ImportError:

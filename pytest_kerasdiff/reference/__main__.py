@@ -17,7 +17,7 @@ from pytest_kerasdiff.phases import Phases
 def work(job: child.Job) -> None:
     """Take the reference trace from the cache, or make it; and record it where that is asked for."""
     settings = job.settings
-    scan.refuse(settings.keras_model, settings.trust, settings.keras is None)
+    scan.first(job, "reference")
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     if settings.record is not None:
         from pytest_kerasdiff import recorded
