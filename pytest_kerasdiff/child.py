@@ -6,7 +6,9 @@ writes its result, or its error as one line of JSON, into the folder of the job.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import gc
 import json
 import os
@@ -16,9 +18,8 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, UnwritableError
 from pytest_kerasdiff.options import Settings
 
 REFERENCE_TRACE = "reference.h5"
@@ -28,6 +29,7 @@ LAYERS = "layers.json"
 REPORT = "report.json"
 SCANNED = "scanned"
 """Is there when a process has scanned the model: what reads it after that comes to an end."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 THREADS = "KERASDIFF_THREADS"
 """Environment variable: how many threads a framework may use, where several runs go on at once."""
 
@@ -108,9 +110,15 @@ def main(side: str, work: Callable[[Job], None]) -> None:
     gc.disable()
     try:
         work(job)
-    except RunError as error:
-        _write_error(job.folder, side, {"message": " ".join(str(error).split())})
+    except (RunError, UnwritableError) as error:
+        write_error(job.folder, side, str(error))
         status = 2
+    except OSError as error:
+        traceback.print_exc()
+        status = 70
+        if error.errno in _FULL:
+            write_error(job.folder, side, f"{error.filename or job.folder}: cannot be written: {error.strerror}")
+            status = 2
     except BaseException:
         traceback.print_exc()
         status = 70
@@ -119,11 +127,13 @@ def main(side: str, work: Callable[[Job], None]) -> None:
     os._exit(status)
 
 
-def _write_error(folder: Path, side: str, error: dict[str, Any]) -> None:
+def write_error(folder: Path, side: str, message: str) -> None:
+    """Leave the line that says why the run cannot be made; nothing where the disk is full, which the parent sees."""
     path = error_file(folder, side)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(error), "utf-8")
-    os.replace(temporary, path)
+    with contextlib.suppress(OSError):
+        temporary.write_text(json.dumps({"message": " ".join(message.split())}), "utf-8")
+        os.replace(temporary, path)
 
 
 def _end_with_parent(folder: Path) -> None:

@@ -28,6 +28,14 @@ class RunError(Exception):
         super().__init__(printable(str(message)))
 
 
+class UnwritableError(BaseException):
+    """A file that a run keeps its own in cannot be written; the message is one line.
+
+    No ``Exception``: it is raised amid calls of Keras's layers, where what catches those would take it for an error of
+    the model.
+    """
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says; empty where it says nothing."""
     return (str(error).strip().splitlines() or [""])[0]

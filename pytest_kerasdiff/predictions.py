@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pytest_kerasdiff.aside import Aside
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.trace import Array
 
@@ -27,11 +27,14 @@ class Writer:
     """Takes outputs batch by batch; nothing is at ``path`` until ``close`` has been called."""
 
     def __init__(self, path: Path) -> None:
-        """Open a temporary file beside ``path``."""
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        self._file = h5py.File(self._temporary, "w", libver="latest")
-        self._group = self._file.create_group(GROUP)
+        """Open a temporary file beside ``path``.
+
+        Raises:
+            UnwritableError: Here and wherever something is written: the file cannot be.
+        """
+        self._aside = Aside(path)
+        with self._aside.writing():
+            self._group = self._aside.file.create_group(GROUP)
         self._outputs: h5py.Dataset | None = None
         self._least, self._greatest = np.inf, -np.inf
 
@@ -42,26 +45,27 @@ class Writer:
             RunError: They have another shape than those before.
         """
         if self._outputs is None:
-            self._outputs = self._group.create_dataset(
-                "outputs", shape=(0, *outputs.shape[1:]), maxshape=(None, *outputs.shape[1:]), dtype=outputs.dtype,
-                chunks=(max(1, len(outputs)), *(max(1, size) for size in outputs.shape[1:])),
-            )  # fmt: skip
+            with self._aside.writing():
+                self._outputs = self._group.create_dataset(
+                    "outputs", shape=(0, *outputs.shape[1:]), maxshape=(None, *outputs.shape[1:]), dtype=outputs.dtype,
+                    chunks=(max(1, len(outputs)), *(max(1, size) for size in outputs.shape[1:])),
+                )  # fmt: skip
         if outputs.shape[1:] != self._outputs.shape[1:]:
             raise RunError(
                 f"--kerasdiff-data: Keras gives outputs of several shapes, {tuple(self._outputs.shape[1:])} and "
                 f"{outputs.shape[1:]}; give it samples of one size at a time"
             )
         start = len(self._outputs)
-        self._outputs.resize(start + len(outputs), 0)
-        self._outputs[start:] = outputs
+        with self._aside.writing():
+            self._outputs.resize(start + len(outputs), 0)
+            self._outputs[start:] = outputs
         finite = outputs[np.isfinite(outputs)]
         self._least = min(self._least, float(finite.min(initial=np.inf)))
         self._greatest = max(self._greatest, float(finite.max(initial=-np.inf)))
 
     def discard(self) -> None:
         """Give the file up and leave nothing behind."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._aside.discard()
 
     def close(self, digests: Mapping[int, str], noise: float, environment: Mapping[str, str]) -> None:
         """Write the rest and put the file in place.
@@ -79,9 +83,9 @@ class Writer:
             "greatest": self._greatest if known else 0.0,
             "environment": dict(environment),
         }
-        self._group.create_dataset("header", data=np.frombuffer(json.dumps(said).encode(), np.uint8))
-        self._file.close()
-        os.replace(self._temporary, self._path)
+        with self._aside.writing():
+            self._group.create_dataset("header", data=np.frombuffer(json.dumps(said).encode(), np.uint8))
+        self._aside.place()
 
 
 class Predictions:

@@ -63,14 +63,14 @@ def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> No
         stated: The model's manifest.
 
     Raises:
-        RunError: The file cannot be written.
+        RunError, UnwritableError: The file cannot be written.
     """
     reference = tracefile.read(trace)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        writer = tracefile.TraceWriter(target, packed=True)
     except OSError as error:
         raise RunError(f"{target}: cannot be written: {error.strerror or error}") from None
+    writer = tracefile.TraceWriter(target, packed=True)
     try:
         # Which steps of a masked value are read is not told by projections of all of them.
         sketched = settings.compact and not reference.step_masks
@@ -105,9 +105,6 @@ def write(trace: Path, target: Path, settings: Settings, stated: Manifest) -> No
                 "in_model": {str(position): name for position, name in in_model.items()},
             },
         )
-    except OSError as error:
-        writer.discard()
-        raise RunError(f"{target}: cannot be written: {error.strerror or error}") from None
     except BaseException:
         writer.discard()
         raise

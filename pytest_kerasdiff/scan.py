@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import faulthandler
 import io
-import json
 import os
 import stat
 import zipfile
@@ -97,8 +96,8 @@ def first(job: child.Job, side: str) -> None:
     Raises:
         RunError: See ``refuse``.
     """
-    settings, error = job.settings, child.error_file(job.folder, side)
-    error.write_text(json.dumps({"message": f"{settings.keras_model}: {_ENDLESS}"}), "utf-8")
+    settings = job.settings
+    child.write_error(job.folder, side, f"{settings.keras_model}: {_ENDLESS}")
     with open(os.devnull, "w", encoding="utf-8") as nothing:
         faulthandler.dump_traceback_later(_LONGEST_S, exit=True, file=nothing)
         try:
@@ -106,7 +105,7 @@ def first(job: child.Job, side: str) -> None:
             refuse(settings.keras_model, settings.trust, settings.keras is None)
         finally:
             faulthandler.cancel_dump_traceback_later()
-            error.unlink(missing_ok=True)
+            child.error_file(job.folder, side).unlink(missing_ok=True)
     (job.folder / child.SCANNED).touch()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,8 @@ _SCAN = "scan"
 _FRAMEWORKS = {"reference": "Keras", "candidate": "torch", _SCAN: "h5py"}
 _RESULTS = {"reference": child.REFERENCE_TRACE, "candidate": child.REPORT, _SCAN: child.SCANNED}
 _POLL_S = 0.02
+_FULL_BYTES = 2**16
+"""A disk with less room is full: a process may have died of it without a word."""
 
 
 class Run:
@@ -49,20 +52,28 @@ class Run:
             starts: Whether it begins now, and not only when ``start`` is called or somebody waits.
 
         Raises:
-            RunError: The memory is limited, and this system does not tell how much a process has.
+            RunError: The memory is limited, and this system does not tell how much a process has; or the folder cannot
+                be written.
         """
         if settings.max_memory is not None and not phases.resident_bytes(os.getpid()):
             raise RunError("--kerasdiff-max-memory: this system does not tell how much memory a process has")
         self.settings = settings
-        self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
+        with _said(folder or "the folder for temporary files"):
+            self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
         job = child.Job(settings, self.folder, rootdir, tuple(p for p in sys.path if p), cache)
-        self._job, self._sys_path = job.write(), job.sys_path
+        self._cache, self._sys_path = cache, job.sys_path
         self.sides = tuple(side for side in sides if side != "reference" or settings.reference is None)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, IO[bytes]] = {}
         self._began = time.monotonic()
-        if starts:
-            self.start()
+        try:
+            with _said(self.folder):
+                self._job = job.write()
+            if starts:
+                self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, at_once: int = 1) -> None:
         """Start the processes, where that has not been done; ``at_once`` runs divide the processor's cores."""
@@ -81,7 +92,8 @@ class Run:
         for side in self.sides:
             end = ends.get(side)
             own = {} if end is None else {turns.VARIABLE: str(end.fileno())}
-            log = self._logs[side] = (self.folder / f"{side}.log").open("wb")
+            with _said(self.folder):
+                log = self._logs[side] = (self.folder / f"{side}.log").open("wb")
             self._children[side] = subprocess.Popen(
                 [sys.executable, "-m", f"pytest_kerasdiff.{side}", str(self._job)],
                 stdin=subprocess.PIPE,
@@ -212,6 +224,9 @@ class Run:
         error = child.error_file(self.folder, side)
         if error.exists():
             return str(json.loads(error.read_text("utf-8"))["message"])
+        for folder in (self.folder, self._cache):
+            if folder is not None and folder.exists() and shutil.disk_usage(folder).free < _FULL_BYTES:
+                return f"{folder}: cannot be written: {os.strerror(errno.ENOSPC)}"
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         lines = [
             line for line in (self.folder / f"{side}.log").read_text("utf-8", "replace").splitlines() if line.strip()
@@ -219,6 +234,15 @@ class Run:
         tail = " | ".join(line.strip() for line in lines[-3:])
         words = tail[-600:] or "(none)"
         return f"the {side} process ({_FRAMEWORKS[side]}) {how} without a result; its last words: {words}"
+
+
+@contextlib.contextmanager
+def _said(folder: Path | str) -> Iterator[None]:
+    """Say where nothing can be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 def scan(settings: Settings, rootdir: Path) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import h5py
 import numpy as np
 
 from pytest_kerasdiff import compact, derived, modelfile, predictions
+from pytest_kerasdiff.aside import Aside
 from pytest_kerasdiff.trace import Array, FurtherRuns, Glance, Layer, ReferenceTrace, Sketch
 
 FORMAT = 7
@@ -38,13 +38,17 @@ class TraceWriter:
     """Writes a trace value by value; nothing is at ``path`` until ``close`` has been called."""
 
     def __init__(self, path: Path, packed: bool = False) -> None:
-        """Open a temporary file beside ``path``; packed, it is smaller and takes longer."""
-        self._path, self._packed = path, packed
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        self._file = h5py.File(self._temporary, "w", libver="latest")
-        self._values = self._file.create_group("values")
-        self._masks = self._file.create_group("masks")
-        self._weights = self._file.create_group("weights")
+        """Open a temporary file beside ``path``; packed, it is smaller and takes longer.
+
+        Raises:
+            UnwritableError: Here and wherever something is written: the file cannot be.
+        """
+        self._aside, self._packed = Aside(path), packed
+        self._file = self._aside.file
+        with self._aside.writing():
+            self._values = self._file.create_group("values")
+            self._masks = self._file.create_group("masks")
+            self._weights = self._file.create_group("weights")
         self._names: list[tuple[str, str]] = []
         self._sketched: dict[str, list[Any]] = {}
 
@@ -70,20 +74,22 @@ class TraceWriter:
 
     def _add(self, group: h5py.Group, name: str, array: Array) -> None:
         packing = {"compression": "gzip", "shuffle": True, "fletcher32": True} if self._packed and array.size else {}
-        group.create_dataset(name, data=array, **(packing if np.ndim(array) else {}))
+        with self._aside.writing():
+            group.create_dataset(name, data=array, **(packing if np.ndim(array) else {}))
 
     def add_further(self, further: FurtherRuns) -> None:
         """Write what a recorded reference has in the same file."""
-        _write_further(self._file, further)
+        with self._aside.writing():
+            _write_further(self._file, further)
 
     def add_predictions(self, path: Path) -> None:
         """Copy Keras's predictions for the user's data from their own file."""
-        predictions.copy(path, self._file)
+        with self._aside.writing():
+            predictions.copy(path, self._file)
 
     def discard(self) -> None:
         """Give the file up and leave nothing behind."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._aside.discard()
 
     def close(
         self,
@@ -106,19 +112,23 @@ class TraceWriter:
             "sketched": self._sketched,
             **(more or {}),
         }
-        _write_json(self._file, "header", header)
+        with self._aside.writing():
+            _write_json(self._file, "header", header)
         for position, array in enumerate(curves.values()):
             self._add(self._file.require_group("curves"), str(position), array)
-        self._file.close()
-        os.replace(self._temporary, self._path)
+        self._aside.place()
 
 
 def write_further(path: Path, further: FurtherRuns) -> None:
-    """Write what Keras gave beside the trace into a file of its own, complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with h5py.File(temporary, "w", libver="latest") as file:
-        _write_further(file, further)
-    os.replace(temporary, path)
+    """Write what Keras gave beside the trace into a file of its own, complete or not at all.
+
+    Raises:
+        UnwritableError: It cannot be written.
+    """
+    aside = Aside(path)
+    with aside.writing():
+        _write_further(aside.file, further)
+    aside.place()
 
 
 def _write_further(file: h5py.File, further: FurtherRuns) -> None:

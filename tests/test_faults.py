@@ -5,13 +5,16 @@ Each ends with one line, leaves nothing behind, and the next run is right.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -184,6 +187,39 @@ def test_a_full_disk_is_one_line_and_nothing_is_believed(folder: Path) -> None:
     right = run(folder, "--torch=port:build")
     assert right.returncode == 0, right.stderr
     assert json.loads((folder / "out" / "report.json").read_text())["reference"]["source"] == "made"
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, kib: int) -> Iterator[None]:
+    """A file system of so many KiB, where this user may mount one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted: {mounted.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no `mount`")
+@pytest.mark.parametrize(
+    ("where", "kib"), [("cache", 4), ("cache", 16), ("temporary files", 16), ("recorded reference", 4)]
+)
+def test_a_disk_that_is_full_is_what_is_said(where: str, kib: int, folder: Path) -> None:
+    """Never that Keras cannot run the model, which a failure amid its layers looks like."""
+    helpers.own_cache(folder)
+    small = folder / {"cache": ".pytest_cache/d/kerasdiff", "temporary files": "tmp"}.get(where, "small")
+    more = {"temporary files": ("--no-cache",), "recorded reference": ("--record=small/ref.h5", "--no-cache")}
+    with small_disk(small, kib):
+        done = run(folder, "--torch=port:build", "--batch=64", *more.get(where, ()))
+        left = sorted(path.name for path in small.iterdir())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.fullmatch(
+        rf"error: {re.escape(str(small))}\S*: cannot be written: No space left on device\n", done.stderr
+    )
+    assert [name for name in left if not name.startswith((".gitignore", "lock-"))] == []
+    assert not (folder / "out").exists()
 
 
 @pytest.mark.parametrize("moment", [0.3, 1.5, 3.0, 4.5])

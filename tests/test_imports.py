@@ -164,6 +164,5 @@ def test_importing_the_plugin_imports_the_standard_library_and_pytest() -> None:
 
 def test_every_package_is_distributed() -> None:
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
-    assert sorted(stated) == sorted(
-        ".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES if path.name == "__init__.py"
-    )
+    files = [path for path in (ROOT / PACKAGE).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert sorted(stated) == sorted({".".join(path.parent.relative_to(ROOT).parts) for path in files})
