@@ -67,8 +67,32 @@ def test_with_tensorflow_alone_a_reference_is_recorded_and_torch_is_asked_for(fo
     done = helpers.program(folder, "net.h5", "--torch", "port:build", "--reference", "ref.h5")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: torch is not installed in this environment: pip install 'pytest-kerasdiff[torch]'\n"
+    hide(folder, KERAS)
+    refuses_and_lists(folder, "net.h5")
     if HAS_TORCH:
         (folder / "torch.py").unlink()
-        hide(folder, KERAS)
         done = helpers.program(folder, "net.h5", "--torch", "port:build", "--reference", "ref.h5")
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_frameworks_a_recorded_reference_lists_what_its_model_does_not(folder: Path) -> None:
+    if not HAS_TENSORFLOW:
+        pytest.skip("TensorFlow is not installed")
+    helpers.write_keras(folder / "weights.h5", None, helpers.tiny_weights())
+    (folder / "builders.py").write_text(helpers.KERAS_BUILDERS)
+    done = helpers.program(folder, "weights.h5", "--keras", "builders:build", "--record", "ref.h5")
+    assert (done.returncode, done.stderr) == (0, "")
+    hide(folder, ("torch", *KERAS))
+    refuses_and_lists(folder, "weights.h5", "--kerasdiff-keras=builders:build")
+
+
+def refuses_and_lists(folder: Path, model: str, *more: str) -> None:
+    """With a recorded reference and nothing but numpy and h5py, tests are listed, and torch is asked for."""
+    own = (f"--keras-model={model}", "--kerasdiff-torch=port:build", "--kerasdiff-reference=ref.h5", "-q", *more)
+    listed = helpers.run_pytest(folder, *own, "--collect-only")
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert f"{model}::conv2d_3::output" in listed.stdout
+    done = helpers.run_pytest(folder, *own)
+    assert done.returncode == 4
+    (line,) = helpers.errors(done.stderr.splitlines())
+    assert line == "ERROR: torch is not installed in this environment: pip install 'pytest-kerasdiff[torch]'"
