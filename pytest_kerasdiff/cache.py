@@ -74,6 +74,8 @@ def locked(path: Path) -> Iterator[None]:
             f"{path.parent}: the cache cannot be written: {error.strerror or error}; run with --kerasdiff-no-cache"
         ) from None
     try:
+        for begun in path.parent.glob(f".{path.stem}.*"):  # by a process that was killed, for nobody else makes it now
+            begun.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -156,6 +156,17 @@ def _collector(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     return ModelCollector.from_file(parent, path)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have every generated test once, where a model was collected through its folder and as an argument too."""
+    session = config.stash.get(SESSION, None)
+    if session is not None:
+        kept: dict[object, pytest.Item] = {}
+        for item in items:
+            kept.setdefault(item.nodeid if item.path in session.models else item, item)
+        items[:] = kept.values()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
     """Learn the layers of files that do not list them, so that a run that cannot be made is a usage error."""

@@ -54,6 +54,13 @@ _SHOW_ONLY = (
 """pytest's options under which no test is called."""
 
 
+_DROPS_FOLDERS = pytest.version_tuple < (8, 2)
+"""Whether pytest collects nothing of a folder into which it looked for another argument, unless duplicates are kept.
+
+Source: ``Session.genitems`` of pytest 8.1.
+"""
+
+
 class KerasdiffSession:
     """What the hooks share: the models' settings, their runs, their reports."""
 
@@ -157,6 +164,8 @@ class KerasdiffSession:
         if by_hand and not explicit:
             return {path for path in self.models if any(path.is_relative_to(name) for name in named)}
         self._config.args += [str(path) for path in self.models if path not in named]
+        if _DROPS_FOLDERS:
+            self._config.option.keepduplicates = True
         return set(self.models)
 
     def _spread_switches(self) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,8 @@ _RESULTS = {"reference": child.REFERENCE_TRACE, "candidate": child.REPORT, _SCAN
 _POLL_S = 0.02
 _FULL_BYTES = 2**16
 """A disk with less room is full: a process may have died of it without a word."""
+_UNWRITTEN = re.compile(r"file write failed: [^|]*?filename = '([^']+)'.*?error message = '([^']+)'")
+"""Words of HDF5's library, which may crash after them. Source: src/H5FDsec2.c."""
 
 
 class Run:
@@ -227,10 +230,11 @@ class Run:
         for folder in (self.folder, self._cache):
             if folder is not None and folder.exists() and shutil.disk_usage(folder).free < _FULL_BYTES:
                 return f"{folder}: cannot be written: {os.strerror(errno.ENOSPC)}"
+        log = (self.folder / f"{side}.log").read_text("utf-8", "replace")
+        if unwritten := _UNWRITTEN.search(log):
+            return "{}: cannot be written: {}".format(*unwritten.groups())
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        lines = [
-            line for line in (self.folder / f"{side}.log").read_text("utf-8", "replace").splitlines() if line.strip()
-        ]
+        lines = [line for line in log.splitlines() if line.strip()]
         tail = " | ".join(line.strip() for line in lines[-3:])
         words = tail[-600:] or "(none)"
         return f"the {side} process ({_FRAMEWORKS[side]}) {how} without a result; its last words: {words}"

@@ -92,11 +92,12 @@ def draw(model: Any) -> Any:
 
 def save_weights(model: Any, folder: Path) -> None:
     """Write the weights for the port: ``conv#0``, ``conv#1``, … of all layers."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for layer in [*model.layers, model]:
         values = layer.get_weights() if not getattr(layer, "layers", None) or layer is model else []
-        arrays.update({f"{'' if layer is model else layer.name}#{i:02}": a for i, a in enumerate(values)})
-    np.savez(folder / "net.npz", allow_pickle=False, **{name: np.asarray(a, np.float64) for name, a in arrays.items()})
+        name = "" if layer is model else layer.name
+        arrays.update({f"{name}#{i:02}": np.asarray(a, np.float64) for i, a in enumerate(values)})
+    np.savez(folder / "net.npz", **arrays)
 
 
 def custom_layers(k: Any) -> dict[str, Any]:

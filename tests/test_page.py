@@ -191,7 +191,9 @@ def test_a_page_of_177_layers_is_small() -> None:
 def test_the_templates_are_distributed() -> None:
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
     folder = ROOT / "pytest_kerasdiff" / "writers"
-    listed = {path for pattern in stated["pytest_kerasdiff.writers"] for path in folder.glob(pattern)}
+    listed = {
+        path for pattern in stated["pytest_kerasdiff.writers.templates"] for path in folder.glob(f"templates/{pattern}")
+    }
     assert listed == {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert len(listed) > 3
 

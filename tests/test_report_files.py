@@ -79,7 +79,8 @@ def test_a_worker_that_dies_takes_no_report_away(folder: Path) -> None:
     pytest.importorskip("xdist")
     (folder / "test_dies.py").write_text("import os\ndef test_dies(): os._exit(1)\n")
     done = helpers.run_pytest(folder, *RUN, "-n", "2", "net.h5", "test_dies.py", "--kerasdiff-report=out")
-    assert "crashed" in done.stdout
+    assert "node down" in done.stdout
+    assert "FAILED test_dies.py::test_dies" in done.stdout
     report = json.loads((folder / "out" / "report.json").read_text())
     assert (len(report["layers"]), report["verdict"]) == (6, "fail")
     assert (folder / "out" / "report.md").exists()

@@ -114,7 +114,7 @@ def draw_weights(model: Any, seed: int = 0) -> None:
 
 def save_weights(model: Any, keras: Any, path: Path) -> None:
     """Write what ``Weights`` reads; the layers of inner models are ``inner/name``."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
 
     def visit(layers: Any, prefix: str) -> None:
         for layer in layers:
@@ -125,4 +125,4 @@ def save_weights(model: Any, keras: Any, path: Path) -> None:
                 arrays.update({f"{prefix}{layer.name}#{i:02}": array for i, array in enumerate(weights)})
 
     visit(model.layers, "")
-    np.savez(path, allow_pickle=False, **arrays)
+    np.savez(path, **arrays)
