@@ -183,12 +183,12 @@ KERAS_BUILDERS = """
 import keras
 
 
-def build(units=4):
+def build(units=4, activation=lambda name: keras.layers.Activation("relu", name=name)):
     layers = keras.layers
     x = inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(3, 3, 2, padding="same", name="conv2d_3")(x)
     x = layers.BatchNormalization(name="batch_normalization")(x)
-    x = layers.Activation("relu", name="activation")(x)
+    x = activation(name="activation")(x)
     x = layers.Flatten(name="flatten")(x)
     return keras.Model(inputs, layers.Dense(units, activation="softmax", name="dense")(x))
 
@@ -200,6 +200,27 @@ def float32():
 
 def other():
     return build(units=5)
+
+
+class Draws(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.relu(x) + 1e-3 * keras.random.normal(keras.ops.shape(x))
+
+
+class Counts(keras.layers.Layer):
+    calls = 0
+
+    def call(self, x):
+        self.calls += 1
+        return keras.ops.relu(x) * self.calls
+
+
+def draws():
+    return build(activation=Draws)
+
+
+def counts():
+    return build(activation=Counts)
 
 
 def number():

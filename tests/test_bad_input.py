@@ -426,6 +426,8 @@ def test_what_keras_refuses_is_one_line(tmp_path: Path) -> None:
         "keras_raises": ("keras_builders:raises", ("--kerasdiff-keras", "raised ValueError", "keras_builders.py:")),
         "keras_number": ("keras_builders:number", ("--kerasdiff-keras", "returned int")),
         "keras_other": ("keras_builders:other", ("weights_only.h5", "cannot load the weights")),
+        "keras_draws": ("keras_builders:draws", ("weights_only.h5: Keras gives another output", "once more (output 0")),
+        "keras_counts": ("keras_builders:counts", ("weights_only.h5: Keras gives another output", "counts its calls")),
         "keras_fine": ("keras_builders:build", ()),
         "keras_fixed_dtype": ("keras_builders:float32", ()),
     }

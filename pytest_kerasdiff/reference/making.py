@@ -121,6 +121,8 @@ def _trace(
     further.unlink(missing_ok=True)
     done([[layer.name, layer.class_name, layer.config] for layer in recording.layers])
     # What follows is small, and one of two processors may be enough for it: the port is judged meanwhile.
+    phases.begin("again", "Keras: once more")
+    _demand_same(file.path, recording.results, recording.outputs(names, arrays))
     phases.begin("other_batches", "Keras: other batches")
     others = _others(recording, inputs, names, arrays)
     phases.begin("float32", "Keras: float32")
@@ -140,6 +142,22 @@ def _trace(
             deployed, others, preprocessed, opinion, opinion_error, job.folder.name, phases.timing(), phases.memory()
         ),
     )
+
+
+def _demand_same(model: Path, recorded: Sequence[Array], plain: Sequence[Array]) -> None:
+    """Let neither recording nor chance decide what is compared: without the recorder the model gives the same.
+
+    Raises:
+        RunError: It does not.
+    """
+    for number, (one, other) in enumerate(zip(recorded, plain, strict=True)):
+        scale = float(np.abs(one[np.isfinite(one)]).max(initial=0))
+        if not np.allclose(other, one, 0, (1e-10 if one.dtype == np.float64 else 1e-5) * scale, equal_nan=True):
+            off = float(np.nanmax(np.abs(np.subtract(other, one, dtype=np.float64)), initial=0))
+            raise RunError(
+                f"{model}: Keras gives another output for the same inputs when it runs once more (output {number}: by "
+                f"{off:.3g} of {scale:.3g}): a layer draws random numbers or counts its calls, and no port can be equal"
+            )
 
 
 def _others(

@@ -146,7 +146,11 @@ class Recorder:
         return outputs
 
     def outputs(self, names: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
-        """Run the model on other inputs, or in another precision, and give its outputs only; nothing is recorded."""
+        """Run the model, from its first state, on other inputs or in another precision; nothing is recorded."""
+        for _, layer in self._paths.values():
+            forget = getattr(layer, "reset_state", getattr(layer, "reset_states", None))  # Keras 3, Keras 2
+            if getattr(layer, "stateful", False) and forget is not None:
+                forget()
         tensors = self._given(arrays)
         given = structured(self._model, names, tensors)
         owners = [(owner, owner.__call__) for owner in self._owners()]
