@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from pytest_kerasdiff import child, modelfile
+from pytest_kerasdiff import child, computing, modelfile, savedmodel
 from pytest_kerasdiff.errors import RunError, in_short
 
 _FRAMEWORKS = frozenset({"keras", "tf_keras"})
@@ -35,13 +35,6 @@ _RUN_CODE = {
     "JaxLayer": "a JaxLayer: its function is code stored in the file",
     "FlaxLayer": "a FlaxLayer: its function is code stored in the file",
 }
-_SIDE_EFFECTS = frozenset(
-    {
-        "io", "raw_ops", "py_function", "numpy_function", "py_func", "load_op_library", "load_library", "saved_model",
-        "train", "summary", "data", "queue", "lookup", "debugging", "print", "function", "distribute", "profiler",
-    }
-)  # fmt: skip
-"""First parts of the names of TensorFlow's functions that do more than compute (a TFOpLambda of tf_keras calls one)."""
 _PATHS = {"vocabulary", "filepath", "file_path", "idf_weights", "asset_path"}
 """Settings of layers that Keras reads a file for where they are text."""
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npz")
@@ -130,6 +123,7 @@ def _reasons(path: Path, trust: bool, reads_config: bool) -> Iterator[str]:
     if reads_config:
         config = modelfile.read(path).config
         yield from _walk(config, "the model", 0, trust, elements)
+        yield from _stuck(config)
 
 
 # -- zip ---------------------------------------------------------------------------------------------------------------
@@ -252,22 +246,74 @@ def _walk(node: Any, layer: str, depth: int, trust: bool, elements: int | None) 
         yield f"layer {layer!r} declares {node}, more than a dimension may be"
 
 
+def _stuck(node: Any) -> Iterator[str]:
+    """Calls of layers that wait for one another, or for one that is not there: Keras 2 would go round for ever.
+
+    Source: ``reconstruct_from_config`` in keras/engine/functional.py. It makes the calls of a layer in their order. A
+    model in the model may have had one call before them.
+    """
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for part in inner:
+        yield from _stuck(part)
+    layers = node.get("layers") if isinstance(node, dict) else None
+    known = {
+        modelfile.layer_name(la): la
+        for la in (layers if isinstance(layers, list) else ())
+        if isinstance(la, dict) and isinstance(la.get("inbound_nodes"), list)
+    }
+    waiting = {name: list(la["inbound_nodes"]) for name, la in known.items() if la["inbound_nodes"]}
+    made: Counter[str] = Counter()
+
+    def is_there(name: str, number: int) -> bool:
+        extra = int(modelfile.is_model(known[name])) if name in known else 0
+        return name not in waiting or number < made[name] or extra <= number < made[name] + extra
+
+    before = -1
+    while before < made.total():
+        before = made.total()
+        for name, calls in waiting.items():
+            while made[name] < len(calls) and all(is_there(*call) for call in _sources(calls[made[name]])):
+                made[name] += 1
+    for name, calls in waiting.items():
+        if made[name] < len(calls):
+            yield f"layer {name!r} is fed with what it gives itself, or with a call of a layer that is not there"
+
+
+def _sources(call: Any) -> Iterator[tuple[str, int]]:
+    """Calls whose results a call of a layer takes, as Keras 2 writes them: ``[layer, number of the call, …]``.
+
+    Keras 3 writes a dict, and sees for itself what cannot be made.
+    """
+    if isinstance(call, list) and len(call) > 1 and isinstance(call[0], str) and isinstance(call[1], int):
+        yield call[0], call[1]
+        call = call[3:]
+    if isinstance(call, dict):
+        call = [] if "keras_history" in call else list(call.values())
+    for part in call if isinstance(call, list) else ():
+        yield from _sources(part)
+
+
 def _object(node: Mapping[str, Any], layer: str) -> Iterator[str]:
     kind, module = str(node["class_name"]), node.get("module")
-    plain = kind.rpartition(">")[2]
-    if plain in _RUN_CODE:
-        yield f"layer {layer!r} is {_RUN_CODE[plain]}; {_TRUST}"
-    elif module is not None and not _is_keras_own(str(module), kind):
-        what = node.get("config") if kind == "function" else kind
+    names = {str(name).rpartition(">")[2] for name in (kind, node.get("spec_name", kind))}
+    own = node.get("config")
+    what = str(own) if kind == "function" else kind
+    for name in names & _RUN_CODE.keys():
+        yield f"layer {layer!r} is {_RUN_CODE[name]}; {_TRUST}"
+    # Keras looks a dotted name up below the module that is stated.
+    if module is not None and (not _is_keras_own(str(module), kind) or any("." in name for name in {*names, what})):
         yield (
             f"layer {layer!r} refers to {module}.{what}, which is no part of Keras that models are made of: name the "
             f"code that builds the model with --kerasdiff-keras; {_TRUST}"
         )
-    elif plain in ("TFOpLambda", "SlicingOpLambda"):
-        own = node.get("config")
-        function = str(own.get("function", "")) if isinstance(own, dict) else ""
-        if _SIDE_EFFECTS & set(function.split(".")):
-            yield f"layer {layer!r} calls tf.{function}, which does more than compute; {_TRUST}"
+    config = own if isinstance(own, dict) else {}
+    called = str(config.get("function", ""))
+    if names & {"TFOpLambda", "SlicingOpLambda"} and not computing.is_function(called):
+        yield f"layer {layer!r} calls tf.{called}, which is not known to do no more than compute; {_TRUST}"
+    elif names & {"ClassMethod", "InstanceMethod", "InstanceProperty"}:
+        symbol, name = str(config.get("cls_symbol")), str(config.get("method_name", config.get("attr_name")))
+        if not computing.is_method(symbol, name):
+            yield f"layer {layer!r} calls tf.{symbol}.{name}, which is not known to do no more than compute; {_TRUST}"
 
 
 _TRUST = "if you trust the file, add --kerasdiff-trust"
@@ -290,12 +336,10 @@ def _folder(path: Path, trust: bool) -> Iterator[str]:
     for file in sorted(path.rglob("*")):
         if file.is_symlink() and not file.resolve().is_relative_to(root):
             yield f"{file.relative_to(path)} is a link out of the folder"
-    for name in ("keras_metadata.pb", "saved_model.pb") if not trust else ():
-        file = path / name
-        content = file.read_bytes() if file.is_file() else b""
-        for kind, words in _RUN_CODE.items():
-            if f'"class_name": "{kind}"'.encode() in content:
-                yield f"{name} has {words}; {_TRUST}"
+    if not trust:
+        yield from (f"saved_model.pb holds {what}; {_TRUST}" for what in savedmodel.runs_when_loaded(path))
+        for found in savedmodel.objects(path):
+            yield from _walk(found, "the model", 0, trust, None)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,47 @@ def folder_of(change: Callable[[Path], object]) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         path = folder / "saved"
         path.mkdir()
-        (path / "saved_model.pb").write_bytes(b"")
-        text = json.dumps(helpers.tiny_config())
-        (path / "keras_metadata.pb").write_bytes(b"\x11_tf_keras_network" + text.encode())
+        (path / "saved_model.pb").write_bytes(saved_model(4))
+        (path / "keras_metadata.pb").write_bytes(metadata(helpers.tiny_config()))
         change(path)
         return path
+
+    return make
+
+
+def varint(value: int) -> bytes:
+    return bytes([value & 127 | 128]) + varint(value >> 7) if value > 127 else bytes([value])
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def saved_model(kind: int, content: bytes = b"") -> bytes:
+    """A SavedModel whose graph has one object of a kind: 4 is one of Keras, 10 a resource."""
+    return field(2, field(7, field(1, field(kind, content))))
+
+
+def metadata(*objects: Config) -> bytes:
+    """``keras_metadata.pb``."""
+    made = (field(4, b"_tf_keras_network") + field(5, json.dumps(one).encode()) for one in objects)
+    return b"".join(field(1, one) for one in made)
+
+
+def operation(name: str, kind: str = "TFOpLambda", **more: str) -> Callable[[Path], Path]:
+    return config(lambda layer: layer.update(class_name=kind, config={"name": "op", "function": name, **more}))
+
+
+def fed_by(layer: str, *source: Any) -> Callable[[Path], Path]:
+    """The tiny model with another input of a layer."""
+
+    def make(folder: Path) -> Path:
+        own = helpers.tiny_config()
+        for one in own["config"]["layers"]:
+            if one["name"] == layer:
+                one["inbound_nodes"] = [[[*source, {}]]]
+        return helpers.write_keras(folder / "net.h5", own, helpers.tiny_weights())
 
     return make
 
@@ -164,18 +200,54 @@ CODE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a pickle inside": (class_of("TorchModuleWrapper"), "layer 'dense' is a TorchModuleWrapper"),
     "a file that a layer reads": (setting(vocabulary="/etc/hostname"), "layer 'dense' reads the file '/etc/hostname'"),
     "a writing operation": (
-        config(lambda la: la.update(class_name="TFOpLambda", config={"name": "op", "function": "io.write_file"})),
-        "layer 'op' calls tf.io.write_file, which does more than compute",
+        operation("io.write_file"),
+        "layer 'op' calls tf.io.write_file, which is not known to do no more than compute",
     ),
-    "python inside an operation": (
-        config(lambda la: la.update(class_name="TFOpLambda", config={"name": "op", "function": "compat.v1.py_func"})),
-        "layer 'op' calls tf.compat.v1.py_func",
+    "python inside an operation": (operation("compat.v1.py_func"), "layer 'op' calls tf.compat.v1.py_func"),
+    **{
+        f"a function that does: {name}": (operation(name), f"layer 'op' calls tf.{name}, which is not known")
+        for name in (
+            "compat.v1.gfile.DeleteRecursively", "compat.v1.gfile.Copy", "keras.utils.get_file",
+            "keras.models.load_model", "lite.experimental.load_delegate", "compat.v1.load_file_system_library", "keras.backend.set_floatx",
+            "keras.activations.deserialize", "nn.fixed_unigram_candidate_sampler", "load_library", "",
+        )
+    },
+    "a method of another class": (
+        operation("", "ClassMethod", cls_symbol="io.gfile.GFile", method_name="read"),
+        "layer 'op' calls tf.io.gfile.GFile.read, which is not known",
     ),
+    "a hidden method": (
+        operation("", "InstanceMethod", cls_symbol="Tensor", method_name="__class__"), "calls tf.Tensor.__class__",
+    ),
+    "a dotted class": (class_of("layers.Lambda", module="keras"), "layer 'dense' refers to keras.layers.Lambda"),
+    "a dotted function": (
+        setting(activation={"class_name": "function", "module": "keras", "config": "utils.plot_model"}),
+        "layer 'dense' refers to keras.utils.plot_model",
+    ),
+    "a class under another name": (class_of("__typespec__", spec_name="Lambda"), "layer 'dense' is a Lambda layer"),
     "a lambda in a SavedModel": (
         folder_of(lambda p: (p / "keras_metadata.pb").write_bytes(
-            (p / "keras_metadata.pb").read_bytes() + b'{"class_name": "Lambda"}')),
-        "keras_metadata.pb has a Lambda layer",
+            metadata(helpers.tiny_config(), {"class_name": "Lambda", "config": {"name": "in"}}))),
+        "layer 'in' is a Lambda layer",
     ),
+    "an operation in a SavedModel": (
+        folder_of(lambda p: (p / "keras_metadata.pb").write_bytes(metadata(
+            helpers.tiny_config(),
+            {"class_name": "TFOpLambda", "config": {"name": "op", "function": "io.write_file"}}))),
+        "layer 'op' calls tf.io.write_file",
+    ),
+    "a lambda in an older SavedModel": (
+        folder_of(lambda p: (p / "saved_model.pb").write_bytes(
+            saved_model(4, field(3, json.dumps({"class_name": "Lambda", "config": {"name": "in"}}).encode())))),
+        "layer 'in' is a Lambda layer",
+    ),
+    **{
+        f"a SavedModel with {words}": (
+            folder_of(lambda p, kind=kind: (p / "saved_model.pb").write_bytes(saved_model(kind))),  # type: ignore[misc]
+            f"saved_model.pb holds {words}",
+        )
+        for kind, words in {5: "an asset", 10: "a resource", 11: "an object with", 16: "an object that"}.items()
+    },
 }  # fmt: skip
 """What trust lets pass."""
 ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
@@ -206,6 +278,12 @@ ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no dimension": (setting(size=10**15), "layer 'dense' declares 1000000000000000, more than a dimension may be"),
     "more than there is": (setting(units=10**6), "layer 'dense' declares units = 1000000, and all weights in"),
     "nested": (config(nested), "its config is nested too deeply"),
+    "a layer fed by itself": (
+        fed_by("batch_normalization", "batch_normalization", 0, 0),
+        "layer 'batch_normalization' is fed with what it gives itself, or with a call of a layer that is not there",
+    ),
+    "a layer fed by its successors": (fed_by("conv2d_3", "dense", 0, 0), "layer 'conv2d_3' is fed with what it gives"),
+    "a call that is not there": (fed_by("activation", "conv2d_3", 5, 0), "layer 'activation' is fed with what it"),
     "a member outside": (member("../outside.txt"), "the member '../outside.txt' would be put outside"),
     "an absolute member": (member("/etc/x"), "the member '/etc/x' would be put outside"),
     "a drive": (member("C:\\x"), "would be put outside"),
@@ -257,7 +335,11 @@ def test_one_member_twice_is_refused(tmp_path: Path) -> None:
         setting(seed=2**63, activation={"class_name": "function", "module": "builtins", "config": "relu"}),
         class_of("Dense", module="keras.layers", registered_name=None),
         class_of("Dense", module="keras.src.layers.core.dense"),
-        config(lambda la: la.update(class_name="TFOpLambda", config={"name": "op", "function": "math.multiply"})),
+        *map(operation, [
+            "math.multiply", "compat.v1.transpose", "__operators__.getitem", "keras.activations.relu",
+            "keras.backend.sum", "experimental.numpy.mean", "image.resize", "compat.v1.nn.max_pool",
+        ]),
+        operation("", "InstanceMethod", cls_symbol="RaggedTensor", method_name="to_tensor"),
     ],
 )  # fmt: skip
 def test_what_keras_writes_passes(make: Callable[[Path], Path], tmp_path: Path) -> None:
