@@ -9,6 +9,7 @@ import argparse
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -130,6 +131,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception:  # Python's own status for it is 1, which says that the port is wrong
+        traceback.print_exc()
+        print(
+            "error: this is a fault of pytest-kerasdiff itself; please report it with the lines above", file=sys.stderr
+        )
+        return 2
 
 
 def _compare(arguments: Sequence[str]) -> int:

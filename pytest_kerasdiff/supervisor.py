@@ -104,6 +104,7 @@ class Run:
                 stderr=log,
                 env={**environment, **own},
                 pass_fds=() if end is None else (end.fileno(),),
+                process_group=0,  # what is sent to this one's group ends this one, and that ends them and tidies up
             )
         for end in pair:
             end.close()  # so that each child sees the other's end
@@ -224,6 +225,8 @@ class Run:
         return self._children[side].poll() == 0 and (self.folder / _RESULTS[side]).exists()
 
     def _last_words(self, side: str, status: int) -> str:
+        if not self.folder.is_dir():
+            return f"{self.folder}: the folder of the run was removed while it ran"
         error = child.error_file(self.folder, side)
         if error.exists():
             return str(json.loads(error.read_text("utf-8"))["message"])

@@ -481,6 +481,8 @@ PYTEST = ("-m", "pytest", "-q", "--keras-model=model.h5", "--kerasdiff-torch=por
         pytest.param(PROGRAM, signal.SIGINT, 130, id="program-int"),
         pytest.param(PROGRAM, signal.SIGKILL, -9, id="program-kill"),
         pytest.param(PYTEST, signal.SIGINT, 2, id="pytest-int"),
+        pytest.param(PROGRAM, signal.SIGTERM, -15, id="program-term"),
+        pytest.param(PYTEST, signal.SIGTERM, -15, id="pytest-term"),
     ],
 )
 def test_both_processes_end_with_the_one_that_started_them(
@@ -492,14 +494,15 @@ def test_both_processes_end_with_the_one_that_started_them(
     os.mkfifo(pipe)
     environment = {**helpers.environment(tmp_path), "PIPE": str(pipe)}
     run = subprocess.Popen(
-        [sys.executable, *command], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        [sys.executable, *command], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, process_group=0,
+    )  # fmt: skip
     watchdog = threading.Timer(60, run.kill)
     watchdog.start()
     try:
         with pipe.open("rb", buffering=0) as stream:  # opens when the candidate process does
             assert stream.read(4) == b"here"
-            run.send_signal(number)
+            os.killpg(run.pid, number)  # as a terminal does, `timeout`, or what cancels a job of a CI
             assert stream.read() == b""  # ends when the candidate process does
         assert run.wait(60) == status
     finally:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_kerasdiff import cache, child, phases, supervisor
+from pytest_kerasdiff import __main__, cache, child, phases, supervisor
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -41,6 +41,13 @@ def killed(path):
 def hangs(path):
     import time
     time.sleep(600)
+
+
+def removes(path):
+    import os, pathlib, shutil, signal, tempfile
+    for folder in pathlib.Path(tempfile.gettempdir()).glob("kerasdiff-*"):
+        shutil.rmtree(folder)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def swallows(path):
@@ -87,6 +94,7 @@ def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 CASES = {
     "torch killed": (("--torch=port:killed",), r"the candidate process \(torch\) was ended by signal 9 without a"),
+    "its folder is removed": (("--torch=port:removes",), r"\S+kerasdiff-\w+: the folder of the run was removed while"),
     "Keras killed": (
         ("--torch=port:build", "--keras=bad:killed"), r"the reference process \(Keras\) was ended by signal 9 without",
     ),
@@ -113,6 +121,15 @@ def test_the_run_ends_with_one_line_and_leaves_nothing(case: str, folder: Path) 
     assert not (folder / "out").exists()
     assert helpers.left_behind(folder / "tmp") == []
     assert not helpers.processes_of(folder / "tmp")
+
+
+def test_a_fault_of_its_own_is_no_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def divide(_: object) -> int:
+        return 1 // 0
+
+    monkeypatch.setattr(__main__, "_compare", divide)
+    assert __main__.main(["net.h5"]) == 2  # 1 would say that the port is wrong
+    assert "please report it" in capsys.readouterr().err
 
 
 def test_pytest_says_it_too(folder: Path) -> None:

@@ -207,9 +207,9 @@ CODE: dict[str, tuple[Callable[[Path], Path], str]] = {
     **{
         f"a function that does: {name}": (operation(name), f"layer 'op' calls tf.{name}, which is not known")
         for name in (
-            "compat.v1.gfile.DeleteRecursively", "compat.v1.gfile.Copy", "keras.utils.get_file",
-            "keras.models.load_model", "lite.experimental.load_delegate", "compat.v1.load_file_system_library", "keras.backend.set_floatx",
-            "keras.activations.deserialize", "nn.fixed_unigram_candidate_sampler", "load_library", "",
+            "compat.v1.gfile.DeleteRecursively", "compat.v1.gfile.Copy", "keras.utils.get_file", "load_library", "",
+            "keras.models.load_model", "lite.experimental.load_delegate", "compat.v1.load_file_system_library",
+            "keras.backend.set_floatx", "keras.activations.deserialize", "nn.fixed_unigram_candidate_sampler",
         )
     },
     "a method of another class": (
