@@ -1,9 +1,9 @@
 """Reference traces that are kept between runs, so that Keras need not run again on what it has run on.
 
 An entry is a trace file under the name of all that it depends on, and beside it that of further runs, and a small file
-that tells the size and the layers; or Keras's predictions for the user's data, without further runs. All are written
-aside and renamed, the small one last: where it fits, the entry is complete. One process at a time makes an entry; the
-others wait for its lock, which the system gives back where its holder dies.
+that tells the layers and the checksums of both; or Keras's predictions for the user's data, without further runs. All
+are written aside and renamed, the small one last: where it fits, the entry is complete and whole. One process at a time
+makes an entry; the others wait for its lock, which the system gives back where its holder dies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ LIMIT_BYTES = 2 * 2**30
 _IN_USE_S = 600.0
 """How long an entry stays at least after its last use: a run may still be reading it."""
 _WAIT_S = 600.0
+_PART_BYTES = 2**20
 _LOCKS = 64
 """Locks are files that nobody may remove, so there are so many and not one for each entry."""
 
@@ -82,15 +85,19 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def use(path: Path) -> list[list[Any]] | None:
-    """The layers of an entry, which from now on is the one used last; None where it is not there, or not complete."""
+    """The layers of an entry, which from now on is the one used last; None where it is not there, or not whole.
+
+    What is there of it is removed then: nobody may be at it, but for the one who holds its lock.
+    """
     try:
         said = json.loads(_beside(path).read_text("utf-8"))
-        if path.stat().st_size != said["bytes"] or (said["further"] and not child.further_of(path).exists()):
-            return None
-        os.utime(path)
-        return list(said["layers"])
+        if said["checksums"] == _checksums(path, len(said["checksums"]) > 1):
+            os.utime(path)
+            return list(said["layers"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        pass
+    _remove(path)
+    return None
 
 
 def complete(path: Path, layers: list[list[Any]], has_further: bool = True) -> None:
@@ -102,12 +109,33 @@ def complete(path: Path, layers: list[list[Any]], has_further: bool = True) -> N
         has_further: Whether a file of further runs belongs to it.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}")
-    temporary.write_text(json.dumps({"bytes": path.stat().st_size, "further": has_further, "layers": layers}), "utf-8")
+    temporary.write_text(json.dumps({"checksums": _checksums(path, has_further), "layers": layers}), "utf-8")
     os.replace(temporary, _beside(path))
+
+
+def _checksums(path: Path, has_further: bool) -> list[int]:
+    """Of the files of an entry. A disk may lose or change what was written; nobody is kept from changing both."""
+    found = []
+    for file in (path, child.further_of(path)) if has_further else (path,):
+        checksum = 0
+        with file.open("rb") as stream:
+            while part := stream.read(_PART_BYTES):
+                checksum = zlib.crc32(part, checksum)
+        found.append(checksum)
+    return found
 
 
 def _beside(path: Path) -> Path:
     return path.with_suffix(".json")
+
+
+def _remove(path: Path) -> None:
+    for file in (_beside(path), child.further_of(path), path):
+        with contextlib.suppress(FileNotFoundError):
+            if file.is_dir() and not file.is_symlink():
+                shutil.rmtree(file)
+            else:
+                file.unlink()
 
 
 def shrink(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -125,7 +153,5 @@ def shrink(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
             continue
         total += size
         if (total > limit_bytes or path.name.startswith(".")) and now - used > _IN_USE_S:
-            _beside(path).unlink(missing_ok=True)
-            child.further_of(path).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            _remove(path)
             total -= size

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_kerasdiff import child, compact, derived, fingerprint, modelfile, tracefile
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, in_short
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.trace import Array, ReferenceTrace
@@ -124,6 +124,17 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
         raise RunError(f"{path}: no such file (--kerasdiff-reference); {_renewal(path, settings)}")
     if not _is_recorded(path):
         raise RunError(f"{path}: not a recorded reference, or a damaged one (--kerasdiff-reference)")
+    try:
+        return _matching(path, settings, stated)
+    except RunError:
+        raise
+    except Exception as error:  # what a file that was changed leads to may be anything
+        words = f"a damaged recorded reference (--kerasdiff-reference): {in_short(error)}"
+        raise RunError(f"{path}: {words}; {_renewal(path, settings)}") from None
+
+
+def _matching(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTrace, Settings]:
+    """What ``read`` says of a file that is one."""
     said = tracefile.header(path)
     made_from = said["made_from"]
     again = dataclasses.replace(settings, compact=bool(said.get("sketched")))
@@ -148,7 +159,27 @@ def read(path: Path, settings: Settings, stated: Manifest) -> tuple[ReferenceTra
     if other:
         raise RunError(f"{path}: stale: recorded from {' and '.join(other)}; {_renewal(path, again)}")
     own = {name: made_from[name] for name in ("precision", "batch", "seed")}
-    return tracefile.read(path, settings.keras_model), dataclasses.replace(settings, **own)
+    trace = tracefile.read(path, settings.keras_model)
+    _demand_whole(trace)
+    tracefile.read_further(path)
+    return trace, dataclasses.replace(settings, **own)
+
+
+def _demand_whole(trace: ReferenceTrace) -> None:
+    """Let every layer come after what it takes, and every value be there.
+
+    Raises:
+        ValueError: One does not, or is not.
+    """
+    given: set[int] = set()
+    for layer in trace.layers:
+        if not set(layer.inputs) <= given:
+            raise ValueError(f"layer {layer.name} takes what no layer before it gives")
+        given.update(layer.outputs)
+    if missing := given - trace.shapes.keys():
+        raise ValueError(f"value {min(missing)} is not there")
+    if not trace.outputs or not set(trace.outputs) <= given:
+        raise ValueError("the model has no output, or one that no layer gives")
 
 
 def _renewal(path: Path, settings: Settings) -> str:

@@ -6,6 +6,7 @@ does not know passes. SECURITY.md says what is promised.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import io
 import os
@@ -46,6 +47,8 @@ _LARGEST = 2**31 - 1
 """Of a number in a config: what a dimension may be at most."""
 _GROWS, _ALWAYS_ALLOWED_BYTES = 100, 2**26
 """How many times the file's size its content may be, beside 64 MiB."""
+_DEFLATES = 1100
+"""The same of a recorded reference, which is compressed: activations may all be 0. Source: zlib's limit is 1,032."""
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 """deflate, shuffle, fletcher32, szip, nbit, scaleoffset, lzf. Others load a library.
 
@@ -80,6 +83,19 @@ def refuse(path: Path, trust: bool, reads_config: bool = True) -> None:
         raise RunError(f"{path}: refused: {reason}")
 
 
+def refuse_recorded(path: Path) -> None:
+    """Look at a recorded reference as ``refuse`` does at a model; who reads it says what is no such file.
+
+    Raises:
+        RunError: It is refused, for a reason that names the place.
+    """
+    reason = None
+    with contextlib.suppress(Exception), path.open("rb") as stream:
+        reason = next(_hdf5(stream, path.stat().st_size, "", _DEFLATES), None)
+    if reason is not None:
+        raise RunError(f"{path}: refused: {reason}")
+
+
 def first(job: child.Job, side: str) -> None:
     """Scan a job's model before anything else opens it, and say so.
 
@@ -96,6 +112,8 @@ def first(job: child.Job, side: str) -> None:
         try:
             modelfile.read(settings.keras_model)  # what is no model at all is said in its own words
             refuse(settings.keras_model, settings.trust, settings.keras is None)
+            if settings.reference is not None:
+                refuse_recorded(settings.reference)
         finally:
             faulthandler.cancel_dump_traceback_later()
             child.error_file(job.folder, side).unlink(missing_ok=True)
@@ -154,7 +172,7 @@ def _archive(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
 # -- HDF5 --------------------------------------------------------------------------------------------------------------
 
 
-def _hdf5(stream: IO[bytes], size: int, within: str) -> Generator[str, None, int]:
+def _hdf5(stream: IO[bytes], size: int, within: str, grows: int = _GROWS) -> Generator[str, None, int]:
     """Links out of the file, values kept or computed elsewhere, arrays that are much larger than the file.
 
     Returns:
@@ -189,7 +207,7 @@ def _hdf5(stream: IO[bytes], size: int, within: str) -> Generator[str, None, int
                         yield from _dataset(f"{within}{place}", item)
                         own = item.size if item.shape is not None else 0
                         declared, elements = declared + own * item.dtype.itemsize, elements + own
-        if declared > _GROWS * size + _ALWAYS_ALLOWED_BYTES:
+        if declared > grows * size + _ALWAYS_ALLOWED_BYTES:
             yield f"{within}its arrays declare {declared} bytes, the file has {size}"
     return elements
 

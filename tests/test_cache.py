@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pytest_kerasdiff import cache, fingerprint
+from pytest_kerasdiff import cache, child, fingerprint
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import InputRule, Manifest, Preprocess
 from pytest_kerasdiff.options import Settings
@@ -82,12 +82,42 @@ def test_nothing_is_kept_where_that_is_asked_for(folder: Path) -> None:
 def test_a_damaged_entry_is_made_anew(folder: Path) -> None:
     judged(folder)
     (entry,) = (folder / KEPT).glob("*.h5")
-    whole = entry.read_bytes()
-    for damage in (lambda: entry.write_bytes(whole[:1000]), entry.unlink, entry.with_suffix(".json").unlink):
-        damage()
+    for damage, path in ((turn, entry), (cut, child.further_of(entry))):
+        damage(path)
         assert judged(folder)["reference"]["source"] == "made"
-        assert cache.use(entry)
     assert judged(folder)["reference"]["source"] == "cached"
+
+
+def turn(path: Path) -> None:
+    """Turn one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    """Leave nothing of a file, as a power cut may."""
+    path.write_bytes(b"")
+
+
+def replace(path: Path) -> None:
+    """Put a folder in a file's place."""
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.promise("a damaged cache, or one that two runs share, is never believed wrongly")
+@pytest.mark.parametrize("damage", [turn, cut, replace, Path.unlink])
+@pytest.mark.parametrize("suffix", [".h5", ".further", ".json"])
+def test_a_damaged_file_of_an_entry_is_no_entry(suffix: str, damage: Callable[[Path], object], tmp_path: Path) -> None:
+    entry = tmp_path / "abc.h5"
+    entry.write_bytes(bytes(range(200)))
+    child.further_of(entry).write_bytes(bytes(range(100)))
+    cache.complete(entry, [["a", "Dense", {}]])
+    assert cache.use(entry) == [["a", "Dense", {}]]
+    damage(entry.with_suffix(suffix))
+    assert cache.use(entry) is None
+    assert list(tmp_path.iterdir()) == [], "what is there would stand in the way"
 
 
 def test_pytest_keeps_it_in_its_cache_and_shows_and_clears_it(folder: Path) -> None:
@@ -208,9 +238,8 @@ def test_what_was_used_longest_ago_leaves_first(tmp_path: Path) -> None:
         os.utime(tmp_path / f"{name}.h5", (long_ago - age, long_ago - age))
     cache.shrink(tmp_path, limit_bytes=250)
     assert {p.stem for p in tmp_path.glob("*.h5")} == {"new", "middle"}
-    cache.complete(tmp_path / "middle.h5", [["a", "Dense", {}]])
-    assert cache.use(tmp_path / "middle.h5") is None, "what Keras gave in further runs is missing"
     (tmp_path / "middle.further").touch()
+    cache.complete(tmp_path / "middle.h5", [["a", "Dense", {}]])
     assert cache.use(tmp_path / "middle.h5") == [["a", "Dense", {}]]
     assert cache.use(tmp_path / "old.h5") is None
     cache.shrink(tmp_path, limit_bytes=150)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,82 @@ def test_a_truncated_one_is_refused(made: Path, tmp_path: Path, share: float) ->
     (tmp_path / "ref.h5").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(RunError, match="not a recorded reference, or a damaged one"):
         recorded.read(tmp_path / "ref.h5", Settings(made / "net.h5"), Manifest())
+
+
+def header(**changes: Any) -> Callable[[h5py.File], None]:
+    """Change what a recorded reference says of itself; None takes an entry out."""
+
+    def change(file: h5py.File) -> None:
+        said = json.loads(bytes(file["header"][()]))
+        said = {name: value for name, value in {**said, **changes}.items() if value is not None}
+        del file["header"]
+        file["header"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
+
+    return change
+
+
+def take(name: str) -> Callable[[h5py.File], None]:
+    return lambda file: file.__delitem__(name)
+
+
+CHANGED: dict[str, tuple[Callable[[h5py.File], None], str]] = {
+    "no format": (header(format=None), "KeyError: 'format'"),
+    "made from nothing": (header(made_from=3), "AttributeError"),
+    "layers of a wrong form": (header(layers=[["dense"]]), "ValueError"),
+    "no layers": (header(layers=[]), "or one that no layer gives"),
+    "an output that is not there": (header(outputs=[99]), "or one that no layer gives"),
+    "no outputs": (header(outputs=[]), "the model has no output"),
+    "a layer fed by what comes after": (
+        header(layers=[["a", "ReLU", {}, [0], [0], []]]), "layer a takes what no layer before it gives",
+    ),
+    "no values": (take("values"), "KeyError"),
+    "no value": (take("values/0"), "value 0 is not there"),
+    "no further runs": (take("further"), "KeyError"),
+    "a value of another name": (lambda file: file["values"].move("0", "abc"), "ValueError"),
+}  # fmt: skip
+
+
+@pytest.mark.promise("a broken file is one clear line")
+@pytest.mark.parametrize("case", CHANGED)
+def test_one_that_was_changed_is_one_line(case: str, made: Path, tmp_path: Path) -> None:
+    change, words = CHANGED[case]
+    shutil.copy(made / "kept" / "ref.h5", tmp_path / "ref.h5")
+    with h5py.File(tmp_path / "ref.h5", "a") as file:
+        change(file)
+    with pytest.raises(RunError) as raised:
+        recorded.read(tmp_path / "ref.h5", Settings(made / "net.h5"), Manifest())
+    assert str(raised.value).startswith(
+        f"{tmp_path / 'ref.h5'}: a damaged recorded reference (--kerasdiff-reference): "
+    )
+    assert words in str(raised.value)
+
+
+HOSTILE: dict[str, tuple[Callable[[h5py.Group], object], str]] = {
+    "a link": (lambda values: values.__setitem__("0", h5py.ExternalLink("/elsewhere.h5", "/x")), "/0 is a link to"),
+    "values elsewhere": (
+        lambda values: values.create_dataset("0", (4,), "f8", external=[("/etc/hostname", 0, 32)]),
+        "/values/0 keeps its values in another file (/etc/hostname)",
+    ),
+    "petabytes": (
+        lambda values: values.create_dataset("0", (10**9, 10**6), "f8", chunks=(1024, 1024)), "its arrays declare",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.promise("a file that would run code, read others or fill the memory is refused before it is opened")
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_one_is_refused_before_it_is_read(case: str, made: Path, tmp_path: Path) -> None:
+    change, words = HOSTILE[case]
+    for name in ("net.h5", "port.py"):
+        shutil.copy(made / name, tmp_path / name)
+    shutil.copy(made / "kept" / "ref.h5", tmp_path / "ref.h5")
+    with h5py.File(tmp_path / "ref.h5", "a") as file:
+        del file["values"]["0"]
+        change(file["values"])
+    done = helpers.program(tmp_path, "net.h5", "--torch", "port:build", "--reference", "ref.h5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {tmp_path / 'ref.h5'}: refused: ")
+    assert words in done.stderr
 
 
 # -- what it holds -----------------------------------------------------------------------------------------------------
