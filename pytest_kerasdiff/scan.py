@@ -97,7 +97,7 @@ def refuse_recorded(path: Path) -> None:
 
 
 def first(job: child.Job, side: str) -> None:
-    """Scan a job's model before anything else opens it, and say so.
+    """Scan a job's model, and its recorded reference, before anything else opens them, and say so.
 
     HDF5's library loops or crashes on some damaged files. What is said then is written before, because nothing can be
     afterwards; a clock that needs no help of Python's ends the process.
@@ -106,18 +106,26 @@ def first(job: child.Job, side: str) -> None:
         RunError: See ``refuse``.
     """
     settings = job.settings
-    child.write_error(job.folder, side, f"{settings.keras_model}: {_ENDLESS}")
+    with _outlived(job, side, settings.keras_model):
+        modelfile.read(settings.keras_model)  # what is no model at all is said in its own words
+        refuse(settings.keras_model, settings.trust, settings.keras is None)
+    if settings.reference is not None:
+        with _outlived(job, side, settings.reference):
+            refuse_recorded(settings.reference)
+    (job.folder / child.SCANNED).touch()
+
+
+@contextlib.contextmanager
+def _outlived(job: child.Job, side: str, path: Path) -> Iterator[None]:
+    """A context of which something is said whatever becomes of the process in it."""
+    child.write_error(job.folder, side, f"{path}: {_ENDLESS}")
     with open(os.devnull, "w", encoding="utf-8") as nothing:
         faulthandler.dump_traceback_later(_LONGEST_S, exit=True, file=nothing)
         try:
-            modelfile.read(settings.keras_model)  # what is no model at all is said in its own words
-            refuse(settings.keras_model, settings.trust, settings.keras is None)
-            if settings.reference is not None:
-                refuse_recorded(settings.reference)
+            yield
         finally:
             faulthandler.cancel_dump_traceback_later()
             child.error_file(job.folder, side).unlink(missing_ok=True)
-    (job.folder / child.SCANNED).touch()
 
 
 def _reasons(path: Path, trust: bool, reads_config: bool) -> Iterator[str]:
@@ -221,6 +229,8 @@ def _dataset(place: str, dataset: Any) -> Iterator[str]:
         yield f"{place} takes its values from other files"
     if h5py.check_ref_dtype(dataset.dtype) is not None:
         yield f"{place} holds references"
+    if dataset.dtype.fields or h5py.check_vlen_dtype(dataset.dtype) not in (None, str, bytes):
+        yield f"{place} holds records, or arrays of several lengths, which Keras does not write"
     plist = dataset.id.get_create_plist()
     for number in range(plist.get_nfilters()):
         code = plist.get_filter(number)[0]

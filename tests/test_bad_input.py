@@ -493,10 +493,13 @@ def test_both_processes_end_with_the_one_that_started_them(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     environment = {**helpers.environment(tmp_path), "PIPE": str(pipe)}
+    # Tests that run in the background of a shell ignore Ctrl-C, and so would what they start.
+    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = subprocess.Popen(
         [sys.executable, *command], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, process_group=0,
     )  # fmt: skip
+    signal.signal(signal.SIGINT, heeded)
     watchdog = threading.Timer(60, run.kill)
     watchdog.start()
     try:

@@ -272,6 +272,13 @@ ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
         hdf5(lambda f: f.create_dataset("ref", data=f["model_weights"].ref, dtype=h5py.ref_dtype)),
         "/ref holds references",
     ),
+    "records with references": (
+        hdf5(lambda f: f.create_dataset("rec", (2,), np.dtype([("a", "f4"), ("b", h5py.ref_dtype)]))),
+        "/rec holds records",
+    ),
+    "arrays of several lengths": (
+        hdf5(lambda f: f.create_dataset("vlen", (2,), h5py.vlen_dtype(np.float32))), "/vlen holds records, or arrays",
+    ),
     "a filter that is a library": (hdf5(filtered), "/filtered needs the filter 32010 of HDF5"),
     "petabytes": (hdf5(many_bytes), "its arrays declare 4000000000000"),
     "more than a dimension": (setting(units=10**15), "layer 'dense' declares units = 1000000000000000, and all"),
