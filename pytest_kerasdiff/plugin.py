@@ -162,8 +162,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     session = config.stash.get(SESSION, None)
     if session is not None:
         kept: dict[object, pytest.Item] = {}
-        for item in items:
-            kept.setdefault(item.nodeid if item.path in session.models else item, item)
+        for item in items:  # two layers may have one name in node ids
+            of_model = item.path in session.models
+            kept.setdefault((item.nodeid, getattr(item, "layer_name", "")) if of_model else item, item)
         items[:] = kept.values()
 
 

@@ -102,8 +102,8 @@ def objects(folder: Path) -> Iterator[dict[str, Any]]:
     texts = [_within(node, 5) for node in _within(metadata.read_bytes(), 1)] if metadata.exists() else []
     texts += [_within(own, 3) for node in _nodes(folder) for own in _within(node, 4)]
     for text in (bytes(text) for found in texts for text in found):
-        if text.startswith(b"{"):
-            said = json.loads(text.decode("utf-8"))
+        said = json.loads(text.decode("utf-8")) if text.strip() else None
+        if isinstance(said, dict):
             yield {"class_name": said.get("class_name"), "config": _without_tuples(said.get("config"))}
 
 

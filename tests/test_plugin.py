@@ -489,6 +489,13 @@ def test_a_model_that_is_collected_through_its_folder_is_collected_once(fake: Pa
     assert run_fake(fake, *MODELS, "wrong", "model.h5").outcomes == generated
 
 
+def test_layers_that_have_one_name_in_node_ids_are_all_collected(tmp_path: Path) -> None:
+    text = json.dumps(helpers.tiny_config()).replace('"conv2d_3"', '"a::b"').replace('"flatten"', '"a:b"')
+    helpers.write_keras(tmp_path / "net.h5", json.loads(text), helpers.tiny_weights())
+    done = helpers.run_pytest(tmp_path, "--keras-model=net.h5", "--kerasdiff-torch=port:build", "--collect-only", "-q")
+    assert done.stdout.count("net.h5::a:b::output\n") == 2, done.stdout
+
+
 def test_a_layer_that_keras_did_not_run_fails(fake: Path) -> None:
     report = json.loads((fake / "model.json").read_text("utf-8"))
     report["layers"] = [la for la in report["layers"] if la["name"] != "flatten"]
