@@ -265,7 +265,10 @@ class KerasdiffSession:
     def _cache(self) -> Path | None:
         """Folder in which references are kept: in pytest's cache, whose options show and clear it."""
         cache = getattr(self._config, "cache", None)  # none with -p no:cacheprovider
-        return Path(cache.mkdir("kerasdiff")) if cache is not None else None
+        try:
+            return Path(cache.mkdir("kerasdiff")) if cache is not None else None
+        except OSError:  # a read-only checkout, of which pytest warns
+            return None
 
     def node_id(self, path: Path) -> str:
         """Node id of a model; a file outside rootdir has its absolute path, where pytest gives none.

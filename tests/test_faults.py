@@ -220,6 +220,20 @@ def small_disk(folder: Path, kib: int) -> Iterator[None]:
 
 
 @pytest.mark.skipif(shutil.which("mount") is None, reason="there is no `mount`")
+def test_where_nothing_can_be_written_a_run_keeps_nothing_or_says_so(folder: Path) -> None:
+    command = ("--keras-model=net.h5", "--kerasdiff-torch=port:build", "-q", "-o", "cache_dir=small/cache")
+    with small_disk(folder / "small", 1000):
+        subprocess.run(["mount", "-o", "remount,ro", folder / "small"], check=True)
+        done = helpers.run_pytest(folder, *command)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        done = helpers.run_pytest(folder, *command, "--kerasdiff-report=small/out")
+        assert done.returncode == 4
+        assert helpers.errors(done.stderr.splitlines()) == [
+            f"ERROR: {folder / 'small' / 'out'}: cannot be written (--kerasdiff-report): name a folder that can"
+        ]
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no `mount`")
 @pytest.mark.parametrize(
     ("where", "kib"), [("cache", 4), ("cache", 16), ("temporary files", 16), ("recorded reference", 4)]
 )
