@@ -1,6 +1,7 @@
-"""Which of TensorFlow's functions only compute: a TFOpLambda of Keras 2 calls any by its name, of more than 8,000.
+"""Which of TensorFlow's functions and operations only compute: Keras 2 stores calls of any, of thousands, by name.
 
-Source: the names are those of ``tf_export`` (tensorflow/python/util/tf_export.py), under which Keras 2 stores them.
+Source: functions have the names of ``tf_export`` (tensorflow/python/util/tf_export.py); operations, which Keras of
+TensorFlow 2.0 to 2.3 stores, those of tensorflow/core/ops.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ _PARTS = frozenset(
         "manip",
         "dtypes",
         "quantization",
+        "random",
     }
 )
 """Parts of TensorFlow all of whose functions compute, but for those below."""
-_READ_FILES = "candidate_sampler"
-"""In the names of functions of ``nn`` that may read a vocabulary."""
+_NOT_IN_PARTS = ("candidate_sampler", "Generator", "get_global_generator", "set_global_generator", "set_seed")
+"""Functions of ``nn`` and ``random`` that may read a vocabulary, or change what others draw."""
 _OPERATORS = frozenset({"add", "eq", "ne", "getitem", "ragged_getitem"})
 _ACTIVATIONS = frozenset(
     """elu exponential gelu hard_sigmoid linear mish relu selu sigmoid softmax softplus softsign swish tanh""".split()  # noqa: SIM905
 )
 _TOP = frozenset(
     """
-    abs acos acosh add add_n angle arg_max arg_min argmax argmin argsort asin asinh atan atan2 atanh batch_gather
-    batch_to_space batch_to_space_nd betainc bincount bitcast boolean_mask broadcast_dynamic_shape
-    broadcast_static_shape broadcast_to cast ceil cholesky cholesky_solve clip_by_norm clip_by_value complex concat conj
+    abs acos acosh add add_n angle approx_top_k arg_max arg_min argmax argmin argsort asin asinh atan atan2 atanh
+    batch_gather batch_to_space batch_to_space_nd betainc bincount bitcast boolean_mask broadcast_dynamic_shape
+    broadcast_static_shape broadcast_to cast ceil cholesky cholesky_solve clip_by_global_norm clip_by_norm clip_by_value
+    complex concat conj convert_to_tensor
     cos cosh count_nonzero cross cumprod cumsum depth_to_space diag diag_part digamma div div_no_nan divide
     dynamic_partition dynamic_stitch edit_distance eig eigvals einsum ensure_shape equal erf erfc exp expand_dims expm1
     extract_image_patches extract_volume_patches eye fft fft2d fft3d fill floor floor_div floordiv floormod foldl foldr
@@ -66,6 +69,37 @@ _BACKEND = frozenset(
     sum tanh temporal_padding tile to_dense transpose var zeros zeros_like
     """.split()  # noqa: SIM905
 )
+_OPERATIONS = frozenset(
+    """
+    Abs Acos Acosh Add AddN AddV2 AdjustContrastv2 AdjustHue AdjustSaturation All Angle Any ArgMax ArgMin Asin Asinh
+    Atan Atan2 Atanh AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpace BatchToSpaceND Betainc
+    BiasAdd BiasAddV1 Bincount Bitcast BitwiseAnd BitwiseOr BitwiseXor BroadcastArgs BroadcastTo Cast Ceil Cholesky
+    ClipByValue Complex ComplexAbs Concat ConcatV2 Conj ConjugateTranspose Const Conv2D Conv2DBackpropInput Conv3D
+    Conv3DBackpropInputV2 Cos Cosh CropAndResize Cross CTCGreedyDecoder Cumprod Cumsum CumulativeLogsumexp
+    DenseBincount DepthToSpace DepthwiseConv2dNative Diag DiagPart Digamma Dilation2D Div DivNoNan DynamicPartition
+    DynamicStitch EditDistance Einsum Elu Equal Erf Erfc Erfinv EuclideanNorm Exp ExpandDims Expm1 ExtractImagePatches
+    ExtractVolumePatches FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel FFT FFT2D
+    FFT3D Fill Floor FloorDiv FloorMod FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2
+    Greater GreaterEqual HistogramFixedWidth HSVToRGB Identity IdentityN IFFT IFFT2D IFFT3D Igamma Igammac Imag Inv
+    Invert InvertPermutation InTopK InTopKV2 IRFFT IRFFT2D IRFFT3D IsFinite IsInf IsNan L2Loss LeakyRelu LeftShift Less
+    LessEqual Lgamma LinSpace Log Log1p LogicalAnd LogicalNot LogicalOr LogSoftmax LRN MatMul MatrixBandPart
+    MatrixDeterminant MatrixDiag MatrixDiagPart MatrixDiagPartV2 MatrixDiagPartV3 MatrixDiagV2 MatrixDiagV3
+    MatrixInverse MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixSolve MatrixTriangularSolve Max Maximum MaxPool
+    MaxPool3D MaxPoolV2 MaxPoolWithArgmax Mean Min Minimum MirrorPad Mod Mul MulNoNan Ndtri Neg NonMaxSuppression
+    NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5 NotEqual OneHot OnesLike Pack Pad
+    PadV2 ParallelDynamicStitch Polygamma PopulationCount Pow PreventGradient Prod Qr QuantizeAndDequantizeV2
+    QuantizeAndDequantizeV3 RandomStandardNormal RandomUniform RandomUniformInt Range Rank Real RealDiv Reciprocal Relu
+    Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor Reverse ReverseSequence ReverseV2 RFFT
+    RFFT2D RFFT3D RGBToHSV RightShift Rint Roll Round Rsqrt ScaleAndTranslate ScatterNd SegmentMax SegmentMean
+    SegmentMin SegmentProd SegmentSum Select SelectV2 SelfAdjointEigV2 Selu Shape ShapeN Sigmoid Sign Sin Sinh Size
+    Slice Softmax Softplus Softsign SpaceToBatch SpaceToBatchND SpaceToDepth SparseTensorDenseMatMul SparseToDense
+    Split SplitV Sqrt Square SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Svd Tan Tanh TensorScatterAdd
+    TensorScatterMax TensorScatterMin TensorScatterSub TensorScatterUpdate Tile TopK TopKV2 Transpose TruncateDiv
+    TruncateMod TruncatedNormal Unique UniqueV2 UniqueWithCounts UniqueWithCountsV2 Unpack UnravelIndex
+    UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum Where Xdivy Xlog1py Xlogy ZerosLike
+    Zeta
+    """.split()  # noqa: SIM905
+)
 _CLASSES = frozenset({"Tensor", "RaggedTensor", "SparseTensor", "sparse.SparseTensor"})
 
 
@@ -80,9 +114,16 @@ def is_function(symbol: str) -> bool:
         return len(parts) == 2 and parts[1] in _OPERATORS
     if len(parts) == 1:
         return parts[0] in _TOP
-    return parts[0] in _PARTS and _READ_FILES not in parts[-1]
+    return parts == ["debugging", "check_numerics"] or (
+        parts[0] in _PARTS and not any(name in parts[-1] for name in _NOT_IN_PARTS)
+    )
 
 
-def is_method(symbol: str, name: str) -> bool:
-    """Whether a method or property of a class of tensors only computes."""
+def is_operation(name: str) -> bool:
+    """Whether an operation of a graph, such as ``AddV2``, only computes."""
+    return name in _OPERATIONS
+
+
+def is_method(name: str, symbol: str = "Tensor") -> bool:
+    """Whether a method or property of tensors, or of a class of tensors by its symbol, only computes."""
     return symbol.removeprefix("compat.v1.") in _CLASSES and not name.startswith("_")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import io
+import math
 import os
+import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -36,15 +38,26 @@ _RUN_CODE = {
     "JaxLayer": "a JaxLayer: its function is code stored in the file",
     "FlaxLayer": "a FlaxLayer: its function is code stored in the file",
 }
+_FUNCTIONS = ("residual_fn", "dropout_fn")
+"""Settings of wrappers of Keras 2 that hold code, and beginnings of those that say of which kind it is."""
+_PASSIVE = "__passive_serialization__"
+"""Keras 2 builds what has it wherever it stands. Source: keras/saving/legacy/saved_model/json_utils.py."""
 _PATHS = {"vocabulary", "filepath", "file_path", "idf_weights", "asset_path"}
 """Settings of layers that Keras reads a file for where they are text."""
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npz")
-_UNREAD = frozenset({"compile_config", "shared_object_id", "seed"})
-"""Settings that are not read, or may be any number."""
+_UNREAD = "compile_config"
+"""What Keras is not given."""
+_NUMBERS = frozenset({"shared_object_id", "seed", "vocabulary", "salt"})
+"""Settings that are no sizes, however large."""
 _SIZES = frozenset({"units", "filters", "input_dim", "output_dim", "num_heads", "key_dim", "projection_dim"})
 """Settings of layers with weights that have at least as many elements."""
 _LARGEST = 2**31 - 1
 """Of a number in a config: what a dimension may be at most."""
+_MAKE_ARRAYS = frozenset(
+    {"ones", "zeros", "fill", "eye", "broadcast_to", "tile", "repeat", "range", "linspace", "one_hot"}
+)
+_MADE_ELEMENTS = 2**28
+"""How many elements a function is let make of constants: 2 GiB in float64."""
 _GROWS, _ALWAYS_ALLOWED_BYTES = 100, 2**26
 """How many times the file's size its content may be, beside 64 MiB."""
 _DEFLATES = 1100
@@ -241,7 +254,7 @@ def _dataset(place: str, dataset: Any) -> Iterator[str]:
 # -- the config --------------------------------------------------------------------------------------------------------
 
 
-def _walk(node: Any, layer: str, depth: int, trust: bool, elements: int | None) -> Iterator[str]:
+def _walk(node: Any, layer: str, depth: int, trust: bool, elements: int | None, sizes: bool = True) -> Iterator[str]:
     """What in a config would run code or read a file, and numbers that no dimension has.
 
     Args:
@@ -250,28 +263,78 @@ def _walk(node: Any, layer: str, depth: int, trust: bool, elements: int | None) 
         depth: How many objects it is in.
         trust: Let code pass.
         elements: Of all weights in the file; None where that is not known.
+        sizes: Whether numbers may be sizes.
     """
     if depth > _DEEPEST:
         raise RecursionError
     if isinstance(node, list):
         for item in node:
-            yield from _walk(item, layer, depth + 1, trust, elements)
+            yield from _walk(item, layer, depth + 1, trust, elements, sizes)
     elif isinstance(node, dict):
         own = node.get("config")
         name = own.get("name") if isinstance(own, dict) else None
         layer = name if isinstance(name, str) and "class_name" in node else layer
-        if "class_name" in node and not trust:
-            yield from _object(node, layer)
+        if not trust:
+            yield from _code(node, layer)
+        yield from _made_large(node, layer)
+        if elements is not None:
+            yield from _too_large(node, layer, max(elements, 1))
         for key, value in node.items():
-            if key in _UNREAD:
-                continue
-            if key in _PATHS and isinstance(value, str) and value and not trust:
-                yield f"layer {layer!r} reads the file {value!r} ({key}); {_TRUST}"
-            if key in _SIZES and isinstance(value, int) and elements is not None and value > max(elements, 1):
-                yield f"layer {layer!r} declares {key} = {value}, and all weights in the file have {elements} elements"
-            yield from _walk(value, layer, depth + 1, trust, elements)
-    elif isinstance(node, int) and abs(node) > _LARGEST:
+            if key != _UNREAD:
+                yield from _walk(value, layer, depth + 1, trust, elements, sizes and key not in _NUMBERS)
+    elif isinstance(node, int) and abs(node) > _LARGEST and sizes:
         yield f"layer {layer!r} declares {node}, more than a dimension may be"
+
+
+def _code(node: Mapping[str, Any], layer: str) -> Iterator[str]:
+    """What in an object would run code or read a file."""
+    if "class_name" in node:
+        yield from _object(node, layer)
+    if _PASSIVE in node:
+        yield f"layer {layer!r} has an object that Keras would build wherever it stands ({_PASSIVE}); {_TRUST}"
+    for key, value in node.items():
+        if key in _PATHS and isinstance(value, str | dict) and value:
+            yield f"layer {layer!r} reads the file {value!r} ({key}); {_TRUST}"
+        if key.startswith(_FUNCTIONS) and value is not None:
+            yield f"layer {layer!r} has a function stored in the file ({key}); {_TRUST}"
+
+
+def _too_large(node: Mapping[str, Any], layer: str, elements: int) -> Iterator[str]:
+    """Sizes of weights that have more elements than there are in the file."""
+    for key in sorted(_SIZES & node.keys()):
+        size = node[key]
+        if isinstance(size, str | dict) or (isinstance(size, int | float) and size > elements):
+            yield f"layer {layer!r} declares {key} = {size}, and all weights in the file have {elements} elements"
+    shapes = {
+        "kernel_size": node.get("kernel_size"),
+        "input_dim × output_dim": [node.get("input_dim"), node.get("output_dim")],
+    }
+    for key, shape in shapes.items():
+        if isinstance(shape, list) and all(isinstance(n, int) for n in shape) and math.prod(shape) > elements:
+            yield f"layer {layer!r} declares {key} = {shape}, and all weights in the file have {elements} elements"
+    if node.get("class_name") == "__numpy__":
+        own = node.get("config")
+        dtype = own.get("dtype") if isinstance(own, dict) else None
+        if not re.fullmatch(r"bool|(u?int|b?float|complex)\d+", str(dtype)):
+            yield f"layer {layer!r} has an array of {dtype!r}"
+
+
+def _made_large(node: Mapping[str, Any], layer: str) -> Iterator[str]:
+    """Constants with which a function of TensorFlow would make an array while the model is built."""
+    own = node.get("config")
+    function = str(own.get("function")) if isinstance(own, dict) else ""
+    if function.rpartition(".")[2] in _MAKE_ARRAYS:
+        numbers = [n for n in _flat(node.get("inbound_nodes")) if isinstance(n, int) and n > 1]
+        if math.prod(numbers) > _MADE_ELEMENTS:
+            yield f"layer {layer!r} calls tf.{function} with {numbers}: an array of {math.prod(numbers)} elements"
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if inner is None:
+        yield value
+    for item in inner or ():
+        yield from _flat(item)
 
 
 def _stuck(node: Any) -> Iterator[str]:
@@ -284,41 +347,51 @@ def _stuck(node: Any) -> Iterator[str]:
     for part in inner:
         yield from _stuck(part)
     layers = node.get("layers") if isinstance(node, dict) else None
-    known = {
-        modelfile.layer_name(la): la
-        for la in (layers if isinstance(layers, list) else ())
-        if isinstance(la, dict) and isinstance(la.get("inbound_nodes"), list)
-    }
+    calling = [
+        la for la in (layers if isinstance(layers, list) else ()) if isinstance(la, dict) and "inbound_nodes" in la
+    ]
+    if isinstance(layers, dict) or any(not isinstance(la["inbound_nodes"], list) for la in calling):
+        yield "its layers, or their calls, are not listed as Keras does"
+        return
+    # Keras 2 goes by the outer name, everything else by the inner one.
+    known = {str(la.get("name")): la for la in calling}
+    if len(known) < len(calling) or any(modelfile.layer_name(la) != name for name, la in known.items()):
+        yield "two of its layers have one name, or one has two"
+        return
     waiting = {name: list(la["inbound_nodes"]) for name, la in known.items() if la["inbound_nodes"]}
     made: Counter[str] = Counter()
 
-    def is_there(name: str, number: int) -> bool:
-        extra = int(modelfile.is_model(known[name])) if name in known else 0
-        return name not in waiting or number < made[name] or extra <= number < made[name] + extra
+    def is_there(name: str, number: Any) -> bool:
+        extra = int(modelfile.is_model(known[name]))
+        counts = isinstance(number, int) and number >= 0
+        return counts and (name not in waiting or number < made[name] or extra <= number < made[name] + extra)
 
     before = -1
     while before < made.total():
         before = made.total()
         for name, calls in waiting.items():
-            while made[name] < len(calls) and all(is_there(*call) for call in _sources(calls[made[name]])):
+            while made[name] < len(calls) and all(is_there(*call) for call in _sources(calls[made[name]], known)):
                 made[name] += 1
     for name, calls in waiting.items():
         if made[name] < len(calls):
             yield f"layer {name!r} is fed with what it gives itself, or with a call of a layer that is not there"
 
 
-def _sources(call: Any) -> Iterator[tuple[str, int]]:
+def _sources(call: Any, layers: Collection[str]) -> Iterator[tuple[str, Any]]:
     """Calls whose results a call of a layer takes, as Keras 2 writes them: ``[layer, number of the call, …]``.
 
-    Keras 3 writes a dict, and sees for itself what cannot be made.
+    Keras 3 writes a call as a dict, and sees for itself what cannot be made.
     """
-    if isinstance(call, list) and len(call) > 1 and isinstance(call[0], str) and isinstance(call[1], int):
-        yield call[0], call[1]
-        call = call[3:]
-    if isinstance(call, dict):
-        call = [] if "keras_history" in call else list(call.values())
-    for part in call if isinstance(call, list) else ():
-        yield from _sources(part)
+    pending = [call] if isinstance(call, list) else []
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            pending += part.values()
+        elif isinstance(part, list):
+            if len(part) > 2 and isinstance(part[0], str) and part[0] in layers:
+                yield part[0], part[1]
+                part = part[3:]
+            pending += part
 
 
 def _object(node: Mapping[str, Any], layer: str) -> Iterator[str]:
@@ -334,14 +407,26 @@ def _object(node: Mapping[str, Any], layer: str) -> Iterator[str]:
             f"layer {layer!r} refers to {module}.{what}, which is no part of Keras that models are made of: name the "
             f"code that builds the model with --kerasdiff-keras; {_TRUST}"
         )
+    registered = str(node.get("registered_name") or kind).rpartition(">")[2]
+    if not isinstance(node["class_name"], str) or (
+        kind == "function" and (not isinstance(own, str) or registered not in (kind, own))
+    ):
+        yield f"layer {layer!r} has an object whose class is not stated as Keras does; {_TRUST}"
     config = own if isinstance(own, dict) else {}
     called = str(config.get("function", ""))
     if names & {"TFOpLambda", "SlicingOpLambda"} and not computing.is_function(called):
         yield f"layer {layer!r} calls tf.{called}, which is not known to do no more than compute; {_TRUST}"
     elif names & {"ClassMethod", "InstanceMethod", "InstanceProperty"}:
-        symbol, name = str(config.get("cls_symbol")), str(config.get("method_name", config.get("attr_name")))
-        if not computing.is_method(symbol, name):
-            yield f"layer {layer!r} calls tf.{symbol}.{name}, which is not known to do no more than compute; {_TRUST}"
+        # Only a class is stated by its symbol; of what a property is one, the graph says.
+        symbol = str(config.get("cls_symbol", "Tensor"))
+        for name in (str(config[key]) for key in ("method_name", "attr_name") if key in config):
+            if not computing.is_method(name, symbol):
+                yield f"layer {layer!r} calls {symbol}.{name}, which is not known to do no more than compute; {_TRUST}"
+    elif "TensorFlowOpLayer" in names:
+        stated = config.get("node_def")
+        operation = str(stated.get("op")) if isinstance(stated, dict) else str(stated)[:40]
+        if not isinstance(stated, dict) or not computing.is_operation(operation):
+            yield f"layer {layer!r} runs {operation!r}, which is not known to do no more than compute; {_TRUST}"
 
 
 _TRUST = "if you trust the file, add --kerasdiff-trust"

@@ -47,7 +47,10 @@ def config(change: Callable[[Config], object]) -> Callable[[Path], Path]:
 
     def edit(file: h5py.File) -> None:
         own = copy.deepcopy(helpers.tiny_config())
-        change(own["config"]["layers"][-1])
+        layer = own["config"]["layers"][-1]
+        change(layer)
+        if layer["name"] == "dense":  # else it is what was changed
+            layer["name"] = layer["config"].get("name", "dense")
         file.attrs["model_config"] = json.dumps(own)
 
     return hdf5(edit)
@@ -111,6 +114,22 @@ def metadata(*objects: Config) -> bytes:
 
 def operation(name: str, kind: str = "TFOpLambda", **more: str) -> Callable[[Path], Path]:
     return config(lambda layer: layer.update(class_name=kind, config={"name": "op", "function": name, **more}))
+
+
+def raw(name: str) -> Callable[[Path], Path]:
+    """A layer of one operation, as Keras of TensorFlow 2.0 to 2.3 writes it."""
+    own = {"name": "op", "node_def": {"name": "op", "op": name}, "constants": {}}
+    return config(lambda layer: layer.update(class_name="TensorFlowOpLayer", config=own))
+
+
+def called_with(name: str, *constants: Any) -> Callable[[Path], Path]:
+    """A function of TensorFlow that is called with constants while the model is built."""
+
+    def change(layer: Config) -> None:
+        layer.update(class_name="TFOpLambda", config={"name": "op", "function": name}, name="op")
+        layer["inbound_nodes"] = [["_CONSTANT_VALUE", -1, constant, {}] for constant in constants]
+
+    return config(change)
 
 
 def fed_by(layer: str, *source: Any) -> Callable[[Path], Path]:
@@ -214,10 +233,33 @@ CODE: dict[str, tuple[Callable[[Path], Path], str]] = {
     },
     "a method of another class": (
         operation("", "ClassMethod", cls_symbol="io.gfile.GFile", method_name="read"),
-        "layer 'op' calls tf.io.gfile.GFile.read, which is not known",
+        "layer 'op' calls io.gfile.GFile.read, which is not known",
     ),
-    "a hidden method": (
-        operation("", "InstanceMethod", cls_symbol="Tensor", method_name="__class__"), "calls tf.Tensor.__class__",
+    "a hidden method": (operation("", "InstanceMethod", method_name="__class__"), "calls Tensor.__class__"),
+    "a hidden property": (operation("", "InstanceProperty", attr_name="_op"), "calls Tensor._op"),
+    "an operation that writes": (raw("DebugIdentity"), "layer 'op' runs 'DebugIdentity', which is not known"),
+    "an operation that reads": (raw("ReadFile"), "layer 'op' runs 'ReadFile'"),
+    "an operation in binary": (
+        config(lambda la: la.update(class_name="TensorFlowOpLayer", config={"name": "op", "node_def": "\n\x01a"})),
+        "layer 'op' runs",
+    ),
+    "a function of a wrapper": (
+        config(lambda la: la.update(class_name="RNN", config={"name": "rnn", "cell": {
+            "class_name": "ResidualWrapper", "config": {"name": "cell", "residual_fn": ["4wEA"]}}})),
+        "layer 'cell' has a function stored in the file (residual_fn)",
+    ),
+    "the module of such a function": (
+        setting(dropout_fn_module="keras.src"), "layer 'dense' has a function stored in the file (dropout_fn_module)",
+    ),
+    "an object in a seed": (setting(seed={"class_name": "Lambda", "config": {"name": "in"}}), "layer 'in' is a Lambda"),
+    "an object that is built where it stands": (
+        setting(more={"__passive_serialization__": True}), "layer 'dense' has an object that Keras would build",
+    ),
+    "a vocabulary that becomes a path": (setting(vocabulary={"x": "/etc/hostname"}), "layer 'dense' reads the file"),
+    "a class that is no text": (setting(more={"class_name": {"class_name": "x"}}), "whose class is not stated"),
+    "a function under another name": (
+        setting(activation={"class_name": "function", "module": "builtins", "config": "relu", "registered_name": "/x"}),
+        "layer 'dense' has an object whose class is not stated as Keras does",
     ),
     "a dotted class": (class_of("layers.Lambda", module="keras"), "layer 'dense' refers to keras.layers.Lambda"),
     "a dotted function": (
@@ -290,6 +332,30 @@ ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
         "layer 'batch_normalization' is fed with what it gives itself, or with a call of a layer that is not there",
     ),
     "a layer fed by its successors": (fed_by("conv2d_3", "dense", 0, 0), "layer 'conv2d_3' is fed with what it gives"),
+    "a call by a negative number": (fed_by("activation", "flatten", -1, 0), "layer 'activation' is fed with what it"),
+    "a call by no number": (fed_by("activation", "flatten", None, 0), "layer 'activation' is fed with what it"),
+    "a call in a setting": (
+        fed_by("activation", "conv2d_3", 0, 0, {"keras_history": ["x"], "y": ["flatten", 0, 0]}),
+        "layer 'activation' is fed with what it",
+    ),
+    "calls that are no list": (
+        config(lambda la: la.update(inbound_nodes={"class_name": "__tuple__", "items": []})), "are not listed as Keras",
+    ),
+    "layers of two names": (config(lambda la: la.update(name="other")), "two of its layers have one name, or one has"),
+    "layers of one name": (setting(name="flatten"), "two of its layers have one name, or one has two"),
+    "a size that is a text": (setting(units="100000000000"), "layer 'dense' declares units = 100000000000, and all"),
+    "a size that is no whole number": (setting(units=1e11), "layer 'dense' declares units = 100000000000.0, and all"),
+    "a table of two sizes": (
+        setting(input_dim=100, output_dim=100), "layer 'dense' declares input_dim × output_dim = [100, 100], and all",
+    ),
+    "a large kernel": (setting(kernel_size=[100, 100]), "layer 'dense' declares kernel_size = [100, 100], and all"),
+    "an array of long texts": (
+        setting(more={"class_name": "__numpy__", "config": {"value": ["a"], "dtype": "S2000000000"}}),
+        "layer 'dense' has an array of 'S2000000000'",
+    ),
+    "a large array of constants": (
+        called_with("ones", [60000, 60000]), "layer 'op' calls tf.ones with [60000, 60000]: an array of 36",
+    ),
     "a call that is not there": (fed_by("activation", "conv2d_3", 5, 0), "layer 'activation' is fed with what it"),
     "a member outside": (member("../outside.txt"), "the member '../outside.txt' would be put outside"),
     "an absolute member": (member("/etc/x"), "the member '/etc/x' would be put outside"),
@@ -346,7 +412,10 @@ def test_one_member_twice_is_refused(tmp_path: Path) -> None:
             "math.multiply", "compat.v1.transpose", "__operators__.getitem", "keras.activations.relu",
             "keras.backend.sum", "experimental.numpy.mean", "image.resize", "compat.v1.nn.max_pool",
         ]),
-        operation("", "InstanceMethod", cls_symbol="RaggedTensor", method_name="to_tensor"),
+        operation("", "InstanceMethod", method_name="to_tensor"), operation("", "InstanceProperty", attr_name="values"),
+        operation("", "ClassMethod", cls_symbol="RaggedTensor", method_name="from_row_splits"),
+        operation("convert_to_tensor"), operation("random.normal"), raw("AddV2"), called_with("ones", [200, 300]),
+        called_with("math.multiply", [32, 64, 128, 256, 512]), setting(vocabulary=[1, 2, 2**40], salt=[2**40, 1]),
     ],
 )  # fmt: skip
 def test_what_keras_writes_passes(make: Callable[[Path], Path], tmp_path: Path) -> None:
