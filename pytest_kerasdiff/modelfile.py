@@ -228,7 +228,12 @@ def is_model(layer: Config) -> bool:
 
 
 def layer_name(layer: Config) -> str:
-    """Name of a layer from its config."""
+    """Name of a layer from its config.
+
+    That of a TensorFlowOpLayer has a prefix, which its config leaves out. Source: keras/engine/base_layer.py.
+    """
+    if layer.get("class_name") == "TensorFlowOpLayer":
+        return str(layer.get("name"))
     config = layer.get("config")
     return str((config.get("name") if isinstance(config, dict) else None) or layer.get("name"))
 

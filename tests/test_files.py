@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import pytest
 
 from pytest_kerasdiff import child, modelfile
@@ -153,3 +154,21 @@ def test_a_test_is_selected_by_its_node_id_whatever_the_layer_is_called(form: st
 def test_what_holds_no_layers_is_refused(form: str, files: dict[str, Path]) -> None:
     with pytest.raises(RunError, match=FORMS[form].refused):
         modelfile.read(files[form])
+
+
+def test_an_operation_that_keras_of_tensorflow_2_0_stored_is_a_layer(tmp_path: Path) -> None:
+    """It is called tf_op_layer_Relu, and Relu in its config."""
+    own = helpers.tiny_config()
+    layer = own["config"]["layers"][3]
+    node = {"name": "Relu", "op": "Relu", "input": ["x"], "attr": {"T": {"type": "DT_FLOAT"}}}
+    config = {"name": "Relu", "trainable": True, "dtype": "float32", "node_def": node, "constants": {}}
+    layer.update(class_name="TensorFlowOpLayer", name="tf_op_layer_Relu", config=config)
+    text = json.dumps(own).replace('[["activation", 0', '[["tf_op_layer_Relu", 0')
+    model = helpers.write_keras(tmp_path / "net.h5", json.loads(text), helpers.tiny_weights())
+    with h5py.File(model, "a") as file:
+        file.attrs["keras_version"] = "2.3.0-tf"
+    (tmp_path / "port.py").write_text(helpers.TINY_PORT)
+    command = ("--keras-model=net.h5", "--kerasdiff-torch=port:build", "-v")
+    done = helpers.run_pytest(tmp_path, *command)
+    assert done.returncode == 0, done.stdout
+    assert "net.h5::tf_op_layer_Relu::output PASSED" in done.stdout
