@@ -358,7 +358,11 @@ def _stuck(node: Any) -> Iterator[str]:
     if len(known) < len(calling) or any(modelfile.layer_name(la) != name for name, la in known.items()):
         yield "two of its layers have one name, or one has two"
         return
-    waiting = {name: list(la["inbound_nodes"]) for name, la in known.items() if la["inbound_nodes"]}
+    waiting = {
+        name: [list(_sources(call, known)) for call in la["inbound_nodes"]]
+        for name, la in known.items()
+        if la["inbound_nodes"]
+    }
     made: Counter[str] = Counter()
 
     def is_there(name: str, number: Any) -> bool:
@@ -370,7 +374,7 @@ def _stuck(node: Any) -> Iterator[str]:
     while before < made.total():
         before = made.total()
         for name, calls in waiting.items():
-            while made[name] < len(calls) and all(is_there(*call) for call in _sources(calls[made[name]], known)):
+            while made[name] < len(calls) and all(is_there(*source) for source in calls[made[name]]):
                 made[name] += 1
     for name, calls in waiting.items():
         if made[name] < len(calls):
