@@ -143,8 +143,6 @@ def _compare(arguments: Sequence[str]) -> int:
     """Compare two models."""
     given = vars(parser().parse_args(arguments))
     settings = options.resolve(given.pop("keras_model"), given, Path.cwd(), program=True)
-    if not settings.keras_model.exists():
-        raise RunError(f"{settings.keras_model}: no such file")
     stated = manifest.find(settings.keras_model, settings.manifest, Path.cwd())
     only_records = settings.record is not None and (settings.torch or stated.torch) is None
     sides = ("reference",) if only_records else supervisor.SIDES

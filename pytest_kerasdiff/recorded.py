@@ -161,7 +161,7 @@ def _matching(path: Path, settings: Settings, stated: Manifest) -> tuple[Referen
     own = {name: made_from[name] for name in ("precision", "batch", "seed")}
     trace = tracefile.read(path, settings.keras_model)
     _demand_whole(trace)
-    tracefile.read_further(path)
+    tracefile.read_further(path)  # what is wrong there would else be met amid the run
     return trace, dataclasses.replace(settings, **own)
 
 

@@ -416,21 +416,26 @@ def _object(node: Mapping[str, Any], layer: str) -> Iterator[str]:
         kind == "function" and (not isinstance(own, str) or registered not in (kind, own))
     ):
         yield f"layer {layer!r} has an object whose class is not stated as Keras does; {_TRUST}"
-    config = own if isinstance(own, dict) else {}
+    for call in _unknown_calls(names, own if isinstance(own, dict) else {}):
+        yield f"layer {layer!r} {call}, which is not known to do no more than compute; {_TRUST}"
+
+
+def _unknown_calls(kinds: Collection[str], config: Mapping[str, Any]) -> Iterator[str]:
+    """What of TensorFlow a layer of Keras 2 calls by its name, where that is not known to only compute."""
     called = str(config.get("function", ""))
-    if names & {"TFOpLambda", "SlicingOpLambda"} and not computing.is_function(called):
-        yield f"layer {layer!r} calls tf.{called}, which is not known to do no more than compute; {_TRUST}"
-    elif names & {"ClassMethod", "InstanceMethod", "InstanceProperty"}:
+    if not {"TFOpLambda", "SlicingOpLambda"}.isdisjoint(kinds) and not computing.is_function(called):
+        yield f"calls tf.{called}"
+    elif not {"ClassMethod", "InstanceMethod", "InstanceProperty"}.isdisjoint(kinds):
         # Only a class is stated by its symbol; of what a property is one, the graph says.
         symbol = str(config.get("cls_symbol", "Tensor"))
         for name in (str(config[key]) for key in ("method_name", "attr_name") if key in config):
             if not computing.is_method(name, symbol):
-                yield f"layer {layer!r} calls {symbol}.{name}, which is not known to do no more than compute; {_TRUST}"
-    elif "TensorFlowOpLayer" in names:
+                yield f"calls {symbol}.{name}"
+    elif "TensorFlowOpLayer" in kinds:
         stated = config.get("node_def")
         operation = str(stated.get("op")) if isinstance(stated, dict) else str(stated)[:40]
         if not isinstance(stated, dict) or not computing.is_operation(operation):
-            yield f"layer {layer!r} runs {operation!r}, which is not known to do no more than compute; {_TRUST}"
+            yield f"runs {operation!r}"
 
 
 _TRUST = "if you trust the file, add --kerasdiff-trust"

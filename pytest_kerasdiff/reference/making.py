@@ -152,12 +152,17 @@ def _demand_same(model: Path, recorded: Sequence[Array], plain: Sequence[Array])
     """
     for number, (one, other) in enumerate(zip(recorded, plain, strict=True)):
         scale = float(np.abs(one[np.isfinite(one)]).max(initial=0))
-        if not np.allclose(other, one, 0, (1e-10 if one.dtype == np.float64 else 1e-5) * scale, equal_nan=True):
+        if not np.allclose(other, one, 0, _rounding(one) * scale, equal_nan=True):
             off = float(np.nanmax(np.abs(np.subtract(other, one, dtype=np.float64)), initial=0))
             raise RunError(
                 f"{model}: Keras gives another output for the same inputs when it runs once more (output {number}: by "
                 f"{off:.3g} of {scale:.3g}): a layer draws random numbers or counts its calls, and no port can be equal"
             )
+
+
+def _rounding(array: Array) -> float:
+    """How far two runs of a model may be apart by rounding, relative to the output's scale."""
+    return 1e-10 if array.dtype == np.float64 else 1e-5
 
 
 def _others(
@@ -188,7 +193,7 @@ def _is_last(alone: Array, among: Array) -> bool:
     """Whether an output for one sample is the last of an output for several, to rounding."""
     if alone.ndim == 0 or alone.shape != among[-1:].shape:
         return False
-    within = 1e-10 if alone.dtype == np.float64 else 1e-5
+    within = _rounding(alone)
     return np.allclose(alone, among[-1:], within, within * float(np.abs(among).max(initial=0)), equal_nan=True)
 
 
