@@ -235,6 +235,10 @@ def raises():
 # -- running ---------------------------------------------------------------------------------------------------------
 
 
+#: Whether pytest's list of failed tests says why each did, also where that is not told by an exception of Python.
+SUMMARY_SAYS_WHY = pytest.version_tuple >= (9,)
+
+
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """The environment of a run whose modules are in ``folder``, and whose temporary files stay there too."""
     temporary = folder / "tmp"

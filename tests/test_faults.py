@@ -206,6 +206,9 @@ def test_a_full_disk_is_one_line_and_nothing_is_believed(folder: Path) -> None:
     assert json.loads((folder / "out" / "report.json").read_text())["reference"]["source"] == "made"
 
 
+needs_mount = pytest.mark.skipif(shutil.which("mount") is None, reason="there is no `mount`")
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, kib: int) -> Iterator[None]:
     """A file system of so many KiB, where this user may mount one."""
@@ -219,7 +222,7 @@ def small_disk(folder: Path, kib: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no `mount`")
+@needs_mount
 def test_where_nothing_can_be_written_a_run_keeps_nothing_or_says_so(folder: Path) -> None:
     command = ("--keras-model=net.h5", "--kerasdiff-torch=port:build", "-q", "-o", "cache_dir=small/cache")
     with small_disk(folder / "small", 1000):
@@ -233,7 +236,7 @@ def test_where_nothing_can_be_written_a_run_keeps_nothing_or_says_so(folder: Pat
         ]
 
 
-@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no `mount`")
+@needs_mount
 @pytest.mark.parametrize(
     ("where", "kib"), [("cache", 4), ("cache", 16), ("temporary files", 16), ("recorded reference", 4)]
 )

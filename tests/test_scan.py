@@ -106,6 +106,11 @@ def saved_model(kind: int, content: bytes = b"") -> bytes:
     return field(2, field(7, field(1, field(kind, content))))
 
 
+def holding(kind: int) -> Callable[[Path], Path]:
+    """A SavedModel folder whose graph has an object of a kind."""
+    return folder_of(lambda path: (path / "saved_model.pb").write_bytes(saved_model(kind)))
+
+
 def metadata(*objects: Config) -> bytes:
     """``keras_metadata.pb``."""
     made = (field(4, b"_tf_keras_network") + field(5, json.dumps(one).encode()) for one in objects)
@@ -285,7 +290,7 @@ CODE: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     **{
         f"a SavedModel with {words}": (
-            folder_of(lambda p, kind=kind: (p / "saved_model.pb").write_bytes(saved_model(kind))),  # type: ignore[misc]
+            holding(kind),
             f"saved_model.pb holds {words}",
         )
         for kind, words in {5: "an asset", 10: "a resource", 11: "an object with", 16: "an object that"}.items()
