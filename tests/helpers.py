@@ -328,6 +328,12 @@ class Compared:
     reference: Path
 
 
+def chromium() -> str | None:
+    """The browser for what is tried, drawn or measured in one; None where there is none."""
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    return next(filter(None, found), None)
+
+
 def compare(keras_model: Path, torch: str, folder: Path) -> Compared:
     """Run one whole comparison and keep its reference trace in ``folder``."""
     with pytest.MonkeyPatch.context() as patch:

@@ -38,7 +38,7 @@ def main() -> None:
         (folder / "wrong_port.py").write_text(
             next(b.text for b in blocks(README) if b.comment == "file: wrong_port.py")
         )
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        browser = playwright.chromium.launch(executable_path=helpers.chromium())
         for name in PORTS:
             opened = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]}, color_scheme="light")
             opened.goto(write_page(folder, name).as_uri())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_kerasdiff.writers import page
-from tests import made_reports
+from tests import helpers, made_reports
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = helpers.chromium()
     if program is None:
         pytest.skip("there is no Chromium here")
     with playwright.sync_playwright() as started:
@@ -35,7 +34,7 @@ class Opened:
         self.events: list[str] = []
         self.requests: list[str] = []
         self.page: Page = browser.new_page(**settings)
-        self.page.set_default_timeout(5000)
+        self.page.set_default_timeout(30_000)
         self.page.on("console", lambda message: self.events.append(message.text))
         self.page.on("pageerror", lambda error: self.events.append(str(error)))
         self.page.on("dialog", self._dismiss)
@@ -252,14 +251,12 @@ def test_a_keyboard_user_gets_past_the_links(show: Any) -> None:
     assert opened.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_a_page_of_1000_layers_opens_at_once(show: Any) -> None:
-    made = made_reports.deep(1000)
-    entry = "performance.getEntriesByType('navigation')[0].loadEventEnd"
-    times = []
-    for _ in range(2):  # the first one may meet a busy machine
-        opened: Page = show(made)
-        times.append(opened.evaluate(entry))
-        if 0 < times[-1] < 2000:
-            break
-    assert 0 < min(times) < 2000
+def test_a_page_of_1000_layers_lays_out_only_what_is_seen(show: Any) -> None:
+    """That is why it opens at once; how fast is measured by the benchmarks."""
+    opened: Page = show(made_reports.deep(1000))
+    seen = "one => one.querySelector('summary').checkVisibility({contentVisibilityAuto: true})"
     assert opened.locator("details.layer").count() == 1000
+    assert opened.evaluate(f"[...document.querySelectorAll('details.layer')].filter({seen}).length") < 100
+    last = opened.locator("details.layer").last
+    last.scroll_into_view_if_needed()
+    opened.wait_for_function(seen, arg=last.element_handle())

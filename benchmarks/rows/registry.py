@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from benchmarks import models
 from benchmarks.bench import Bench
-from benchmarks.rows import diagnosis, eager, memory, per_test, size, start, whole
+from benchmarks.rows import diagnosis, eager, memory, opening, per_test, size, start, whole
 from benchmarks.table import Line
 
 
@@ -47,6 +47,7 @@ ROWS = (
         alone=size.parameters,
     ),
     Row("eager", "one recorded pass / a Keras sub-model and predict for each layer", eager.eager),
+    Row("opening", "a report's page of 1,000 layers in a browser, less an empty page", alone=opening.opening),
     Row("diagnosis", "time that the diagnosis takes", diagnosis.diagnosis, models=(diagnosis.MODEL,)),
 )
 NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
