@@ -239,7 +239,8 @@ _READ = """
 import json, sys, traceback
 from pathlib import Path
 import numpy as np
-from pytest_kerasdiff import modelfile, probes, scan
+from pytest_kerasdiff import modelfile, probes
+from pytest_kerasdiff.scan import refuse
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -247,7 +248,7 @@ for name in sys.argv[1:]:
     path = Path(name)
     print(json.dumps([name, "began", ""]), flush=True)
     try:
-        scan.refuse(path, trust=False)
+        refuse.model(path, trust=False)
         file = modelfile.read(path)
         file.layers(), file.keras_major
         inputs = file.inputs()

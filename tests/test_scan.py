@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 import pytest
 
-from pytest_kerasdiff import scan
 from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.scan import refuse
 from tests import helpers
 
 pytestmark = pytest.mark.promise(
@@ -381,7 +381,7 @@ def test_it_is_refused(case: str, tmp_path: Path) -> None:
     make, words = {**CODE, **ALWAYS}[case]
     path = make(tmp_path)
     with pytest.raises(RunError) as raised:
-        scan.refuse(path, trust=False)
+        refuse.model(path, trust=False)
     assert str(raised.value).startswith(f"{path}: refused: ")
     assert words in str(raised.value)
     assert ("--kerasdiff-trust" in str(raised.value)) == (case in CODE)
@@ -389,19 +389,19 @@ def test_it_is_refused(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CODE)
 def test_trust_lets_code_pass(case: str, tmp_path: Path) -> None:
-    scan.refuse(CODE[case][0](tmp_path), trust=True)
+    refuse.model(CODE[case][0](tmp_path), trust=True)
 
 
 @pytest.mark.parametrize("case", ALWAYS)
 def test_trust_lets_nothing_else_pass(case: str, tmp_path: Path) -> None:
     with pytest.raises(RunError):
-        scan.refuse(ALWAYS[case][0](tmp_path), trust=True)
+        refuse.model(ALWAYS[case][0](tmp_path), trust=True)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_one_member_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"the member 'config\.json' is there twice"):
-        scan.refuse(archive(lambda_list)(tmp_path), trust=False)
+        refuse.model(archive(lambda_list)(tmp_path), trust=False)
 
 
 @pytest.mark.parametrize(
@@ -424,14 +424,14 @@ def test_one_member_twice_is_refused(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_keras_writes_passes(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    scan.refuse(make(tmp_path), trust=False)
+    refuse.model(make(tmp_path), trust=False)
 
 
 def test_where_code_builds_the_model_the_files_config_is_not_read(tmp_path: Path) -> None:
     path = class_of("Mine", module="my.layers")(tmp_path)
-    scan.refuse(path, trust=False, reads_config=False)
+    refuse.model(path, trust=False, reads_config=False)
     with pytest.raises(RunError, match="name the code that builds the model with --kerasdiff-keras"):
-        scan.refuse(path, trust=False)
+        refuse.model(path, trust=False)
 
 
 @pytest.mark.skipif(not helpers.DATA.is_dir(), reason=f"{helpers.DATA} is not there: real models")
@@ -439,7 +439,7 @@ def test_real_models_pass() -> None:
     models = [*helpers.DATA.glob("*.h5"), *(path.parent for path in helpers.DATA.glob("*/saved_model.pb"))]
     assert models
     for path in models:
-        scan.refuse(path, trust=False)
+        refuse.model(path, trust=False)
 
 
 @pytest.mark.parametrize("case", ["lambda", "a link to another file"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from pytest_kerasdiff import child, scan
+from pytest_kerasdiff import child
+from pytest_kerasdiff.scan import first
 
 
 def work(job: child.Job) -> None:
     """Do the whole candidate side and write the report."""
-    scan.first(job, "candidate")
+    first.scan(job, "candidate")
     try:
         import torch
     except ImportError:

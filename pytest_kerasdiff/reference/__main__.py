@@ -8,16 +8,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pytest_kerasdiff import cache, child, fingerprint, manifest, scan, turns
+from pytest_kerasdiff import cache, child, fingerprint, manifest, turns
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.phases import Phases
+from pytest_kerasdiff.scan import first
 
 
 def work(job: child.Job) -> None:
     """Take the reference trace from the cache, or make it; and record it where that is asked for."""
     settings = job.settings
-    scan.first(job, "reference")
+    first.scan(job, "reference")
     stated = manifest.find(settings.keras_model, settings.manifest, job.rootdir)
     if settings.record is not None:
         from pytest_kerasdiff import recorded
