@@ -113,6 +113,10 @@ def main(side: str, work: Callable[[Job], None]) -> None:
     except (RunError, UnwritableError) as error:
         write_error(job.folder, side, str(error))
         status = 2
+    except MemoryError as error:
+        words = f"out of memory in the {side} process: {' '.join(str(error).split()) or 'it could not be had'}"
+        write_error(job.folder, side, f"{job.settings.keras_model}: {words}")
+        status = 2
     except OSError as error:
         traceback.print_exc()
         status = 70

@@ -6,6 +6,7 @@ last bits of float64. Whoever leaves one out has compared it with Keras's first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ ROUNDINGS = 16
 """How many roundings of float64, at the value's scale, an output may differ from Keras's to count as equal."""
 DEPTH = 4
 """How many values may be computed one from the other, so that reading one costs as much in a deep model."""
+_GROWS = 100
+"""How many times as large as the stored values all those computed from them may be."""
 Floats = npt.NDArray[np.float64]
 Weights = Mapping[tuple[str, str], Array]
 
@@ -35,10 +38,23 @@ def compute(layer: Layer, given: Sequence[Array], weights: Weights, shape: Seque
     if own is None or not given or any(a.dtype.kind != "f" for a in given):
         return None
     try:
+        if _elements(layer, given) != math.prod(shape):
+            return None
         made = own(layer, [np.asarray(a, np.float64) for a in given], weights)
         return None if made is None else made.reshape(shape).astype(given[0].dtype)
     except (KeyError, TypeError, ValueError, IndexError):
         return None  # stated in a way that is not known here
+
+
+def _elements(layer: Layer, given: Sequence[Array]) -> int:
+    """How many the output will have: what is larger than stated is not even made."""
+    if layer.class_name == "Concatenate":
+        return sum(a.size for a in given)
+    shape = list(np.broadcast_shapes(*(a.shape for a in given)))
+    if layer.class_name == "ZeroPadding2D":
+        for axis, borders in zip((1, 2), layer.config["padding"], strict=True):
+            shape[axis] += sum(borders)
+    return math.prod(shape)
 
 
 def equals(made: Array | None, expected: Array) -> bool:
@@ -64,7 +80,20 @@ def values(
         layers: Of the whole model.
         weights: Of the whole model.
         shapes: Of all values.
+
+    Raises:
+        ValueError: One is computed from others that are computed, and so on, further than a writer lets it be; or all
+            of them are many times as large as the stored ones.
     """
+    depth: dict[int, int] = {}
+    for layer in layers:
+        for value in set(layer.outputs) - stored.keys():
+            depth[value] = 1 + max((depth.get(v, 0) for v in layer.inputs), default=0)
+    if max(depth.values(), default=0) > DEPTH:
+        raise ValueError(f"values are computed from others, more than {DEPTH} deep")
+    there, left_out = (sum(math.prod(shapes[v]) for v in own) for own in (stored, shapes.keys() - stored.keys()))
+    if left_out > _GROWS * there:
+        raise ValueError(f"{left_out} elements are to be computed from {there}")
     return _Values(stored, layers, weights, shapes) if len(shapes) > len(stored) else stored
 
 
@@ -83,7 +112,8 @@ class _Values(Mapping[int, Array]):
         if key in self._stored:
             return self._stored[key]
         layer = self._layer_of[key]
-        made = compute(layer, [self[v] for v in layer.inputs], self._weights, self._shapes[key])
+        given = {v: self[v] for v in set(layer.inputs)}
+        made = compute(layer, [given[v] for v in layer.inputs], self._weights, self._shapes[key])
         if made is None:
             raise KeyError(key)
         return made
@@ -115,6 +145,8 @@ def _batch_normalization(layer: Layer, given: Sequence[Floats], weights: Weights
     if axis not in (-1, given[0].ndim - 1):
         return None
     own = {name: np.asarray(weights[layer.weight_owner, name], np.float64) for name in layer.weights}
+    if any(values.shape != given[0].shape[-1:] for values in own.values()):
+        return None
     factor = own.get("gamma", 1.0) / np.sqrt(own["moving_variance"] + float(layer.config["epsilon"]))
     return np.asarray(given[0] * factor + (own.get("beta", 0.0) - own["moving_mean"] * factor))
 

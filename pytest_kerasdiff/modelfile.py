@@ -5,10 +5,13 @@ Only h5py, zipfile and json are used, so that collecting tests costs a fraction 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
+import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +25,8 @@ ARCHIVE_WEIGHTS = "model.weights.h5"
 """Member of a `.keras` archive that holds the weights. Source: keras/src/saving/saving_lib.py."""
 
 
+MOST_CALLS = 100_000
+"""Calls of layers in one model; the largest known has a few thousand."""
 _NOT_AS_WRITTEN = "the model's config is not as Keras writes it"
 
 
@@ -91,8 +96,10 @@ class ModelFile:
                 "--kerasdiff-keras=module:callable"
             )
         try:
+            if count_calls(self.config) > MOST_CALLS:
+                raise ValueError("models in models, called again and again")
             entries = list(_entries(self.config))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise RunError(f"{self.path}: {_NOT_AS_WRITTEN}") from None
         if not entries:
             raise RunError(
@@ -109,8 +116,38 @@ class ModelFile:
         """
         try:
             return _inputs(self.config) if self.config is not None else []
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise RunError(f"{self.path}: {_NOT_AS_WRITTEN}") from None
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does."""
+    return _begins(path, b"\x89HDF\r\n\x1a\n")
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as a ``.keras`` archive does: its name, and what stands at its end, may say otherwise."""
+    return _begins(path, b"PK\x03\x04")
+
+
+def _begins(path: Path, signature: bytes) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        return stream.read(len(signature)) == signature
+    return False
+
+
+@contextlib.contextmanager
+def archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A ``.keras`` archive, open to be read.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as opened:
+            yield opened
+    except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError, OSError, EOFError) as error:
+        raise RunError(f"{path}: damaged .keras archive: {_first_line(error)}") from None
 
 
 def read(path: Path) -> ModelFile:
@@ -127,9 +164,9 @@ def read(path: Path) -> ModelFile:
     try:
         if path.is_dir():
             return ModelFile(path, "2", savedmodel.read_config(path))
-        if zipfile.is_zipfile(path):
-            return _read_archive(path)
-        return _read_hdf5(path)
+        with path.open("rb"):
+            pass
+        return _read_archive(path) if is_archive(path) else _read_hdf5(path)
     except PermissionError:
         raise RunError(f"{path}: cannot be read: permission denied") from None
     except ImportError as error:  # h5py, or what it is made on
@@ -139,21 +176,19 @@ def read(path: Path) -> ModelFile:
 def _read_hdf5(path: Path) -> ModelFile:
     import h5py
 
-    with path.open("rb") as stream:
-        signature = stream.read(8)
-    if signature != b"\x89HDF\r\n\x1a\n":
+    if not is_hdf5(path):
         raise RunError(f"{path}: not a Keras file: neither HDF5 (.h5, .hdf5) nor a .keras archive")
     try:
         with h5py.File(path, "r") as file:
-            text = file.attrs.get("model_config")
-            version = _text(file.attrs.get("keras_version", ""))
+            text = _attribute(file, "model_config")
+            version = _version(_attribute(file, "keras_version"))
             known = (
                 "model_weights" in file
                 or "layer_names" in file.attrs
                 or "layers" in file
                 or "_layer_checkpoint_dependencies" in file
             )
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: damaged HDF5 file (truncated?): {_first_line(error)}") from None
     if text is None:
         if not known:
@@ -161,22 +196,19 @@ def _read_hdf5(path: Path) -> ModelFile:
                 f"{path}: an HDF5 file, but not one that Keras wrote: it has neither model_config nor layer weights"
             )
         return ModelFile(path, version, None)
-    return ModelFile(path, version, _json(path, _text(text), "model_config"))
+    return ModelFile(path, version, _json(path, text, "model_config"))
 
 
 def _read_archive(path: Path) -> ModelFile:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = set(archive.namelist())
-            if "config.json" not in members:
-                raise RunError(f"{path}: a zip archive without config.json: not a .keras file")
-            config = _json(path, io.TextIOWrapper(archive.open("config.json"), "utf-8").read(), "config.json")
-            version = "3"
-            if "metadata.json" in members:
-                metadata = _json(path, archive.read("metadata.json").decode("utf-8"), "metadata.json")
-                version = str(metadata.get("keras_version", "3"))
-    except (zipfile.BadZipFile, UnicodeDecodeError, OSError, EOFError) as error:
-        raise RunError(f"{path}: damaged .keras archive: {_first_line(error)}") from None
+    with archive(path) as opened:
+        members = set(opened.namelist())
+        if "config.json" not in members:
+            raise RunError(f"{path}: a zip archive without config.json: not a .keras file")
+        config = _json(path, opened.read("config.json").decode("utf-8"), "config.json")
+        version = "3"
+        if "metadata.json" in members:
+            metadata = _json(path, opened.read("metadata.json").decode("utf-8"), "metadata.json")
+            version = _version(metadata.get("keras_version")) or "3"
     return ModelFile(path, version, config)
 
 
@@ -191,12 +223,12 @@ def datasets(path: Path) -> Mapping[str, Any]:
     if path.is_dir():
         raise RunError(f"{path}: a SavedModel has no datasets")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                file = h5py.File(io.BytesIO(archive.read(ARCHIVE_WEIGHTS)), "r")
+        if is_archive(path):
+            with archive(path) as opened:
+                file = h5py.File(io.BytesIO(opened.read(ARCHIVE_WEIGHTS)), "r")
         else:
             file = h5py.File(path, "r")
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError) as error:
         raise RunError(f"{path}: its weights cannot be read: {_first_line(error)}") from None
     found: dict[str, Any] = {}
     file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
@@ -206,14 +238,29 @@ def datasets(path: Path) -> Mapping[str, Any]:
 def _json(path: Path, text: str, where: str) -> Config:
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: {where} is not JSON: {_first_line(error)}") from None
     if not isinstance(config, dict):
         raise RunError(f"{path}: {where} is not a JSON object")
     return config
 
 
-def _text(value: Any) -> str:
+def _version(stated: Any) -> str:
+    """A version as it may be shown; empty where what is stated is none."""
+    return stated if isinstance(stated, str) and re.fullmatch(r"\d{1,4}[\w.+-]{0,40}", stated, re.ASCII) else ""
+
+
+def _attribute(file: Any, name: str) -> str | None:
+    """A text among the attributes of an HDF5 file; None where it is not there.
+
+    Raises:
+        ValueError: It is no text. Lists are not even read, for each of their texts may be as large as the file.
+    """
+    if name not in file.attrs:
+        return None
+    value = file.attrs[name] if file.attrs.get_id(name).shape == () else None
+    if not isinstance(value, bytes | str):
+        raise ValueError(f"{name} is no text")
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
@@ -267,6 +314,15 @@ def _calls(model: Config, prefix: str) -> Iterator[tuple[str, int, Config]]:
             yield from ((name, call, layer) for call in calls)
         elif not prefix:  # the input of an inner model is the output of whatever feeds it
             yield name, 0, layer
+
+
+def count_calls(model: Config) -> int:
+    """Number of calls of all layers, those in inner models multiplied; it is counted without listing them."""
+    found = 0
+    for layer in _layer_configs(model):
+        calls = max(1, len(layer.get("inbound_nodes") or []))
+        found += calls * (count_calls(layer) if is_model(layer) else 1)
+    return found
 
 
 def numbered(name: str, call: int) -> str:

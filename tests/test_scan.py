@@ -84,7 +84,7 @@ def folder_of(change: Callable[[Path], object]) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         path = folder / "saved"
         path.mkdir()
-        (path / "saved_model.pb").write_bytes(saved_model(4))
+        (path / "saved_model.pb").write_bytes(b"")
         (path / "keras_metadata.pb").write_bytes(metadata(helpers.tiny_config()))
         change(path)
         return path
@@ -99,16 +99,6 @@ def varint(value: int) -> bytes:
 def field(number: int, content: bytes) -> bytes:
     """A field of a protocol buffer."""
     return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def saved_model(kind: int, content: bytes = b"") -> bytes:
-    """A SavedModel whose graph has one object of a kind: 4 is one of Keras, 10 a resource."""
-    return field(2, field(7, field(1, field(kind, content))))
-
-
-def holding(kind: int) -> Callable[[Path], Path]:
-    """A SavedModel folder whose graph has an object of a kind."""
-    return folder_of(lambda path: (path / "saved_model.pb").write_bytes(saved_model(kind)))
 
 
 def metadata(*objects: Config) -> bytes:
@@ -127,14 +117,32 @@ def raw(name: str) -> Callable[[Path], Path]:
     return config(lambda layer: layer.update(class_name="TensorFlowOpLayer", config=own))
 
 
-def called_with(name: str, *constants: Any) -> Callable[[Path], Path]:
-    """A function of TensorFlow that is called with constants while the model is built."""
+def called_with(name: str, *constants: Any, fed: bool = False) -> Callable[[Path], Path]:
+    """A function of TensorFlow that is called with constants, and with what a layer gives too."""
 
     def change(layer: Config) -> None:
         layer.update(class_name="TFOpLambda", config={"name": "op", "function": name}, name="op")
-        layer["inbound_nodes"] = [["_CONSTANT_VALUE", -1, constant, {}] for constant in constants]
+        more = {"like": ["conv2d_3", 0, 0]} if fed else {}
+        layer["inbound_nodes"] = [["_CONSTANT_VALUE", -1, constant, more] for constant in constants]
 
     return config(change)
+
+
+def called_again_and_again(levels: int) -> Callable[[Path], Path]:
+    """A model in a model in a model …, each of them called twice."""
+    own: Config = {"class_name": "Dense", "name": "d", "config": {"name": "d"}, "inbound_nodes": []}
+    for level in range(levels):
+        call = [[f"in{level}", 0, 0, {}]]
+        given = {
+            "class_name": "InputLayer",
+            "name": f"in{level}",
+            "config": {"name": f"in{level}"},
+            "inbound_nodes": [],
+        }
+        own = {**own, "inbound_nodes": [call, call]}
+        inner = {"name": f"m{level}", "layers": [given, own]}
+        own = {"class_name": "Functional", "name": f"m{level}", "config": inner}
+    return lambda folder: helpers.write_keras(folder / "net.h5", own, {})
 
 
 def fed_by(layer: str, *source: Any) -> Callable[[Path], Path]:
@@ -272,29 +280,39 @@ CODE: dict[str, tuple[Callable[[Path], Path], str]] = {
         "layer 'dense' refers to keras.utils.plot_model",
     ),
     "a class under another name": (class_of("__typespec__", spec_name="Lambda"), "layer 'dense' is a Lambda layer"),
-    "a lambda in a SavedModel": (
-        folder_of(lambda p: (p / "keras_metadata.pb").write_bytes(
-            metadata(helpers.tiny_config(), {"class_name": "Lambda", "config": {"name": "in"}}))),
-        "layer 'in' is a Lambda layer",
+    "a class that is hidden by another name": (
+        class_of("Nope", module="tf_keras.src.layers.core.tf_op_layer", registered_name="TFOpLambda",
+                 config={"name": "op", "function": "io.write_file"}),
+        "layer 'op' has an object whose class is not stated as Keras does",
     ),
-    "an operation in a SavedModel": (
-        folder_of(lambda p: (p / "keras_metadata.pb").write_bytes(metadata(
-            helpers.tiny_config(),
-            {"class_name": "TFOpLambda", "config": {"name": "op", "function": "io.write_file"}}))),
-        "layer 'op' calls tf.io.write_file",
-    ),
-    "a lambda in an older SavedModel": (
-        folder_of(lambda p: (p / "saved_model.pb").write_bytes(
-            saved_model(4, field(3, json.dumps({"class_name": "Lambda", "config": {"name": "in"}}).encode())))),
-        "layer 'in' is a Lambda layer",
+    "such a class where Keras expects none": (
+        setting(standardize={"class_name": "Nope", "registered_name": "Lambda", "config": {"name": "in"}}),
+        "layer 'in' has an object whose class is not stated as Keras does",
     ),
     **{
-        f"a SavedModel with {words}": (
-            holding(kind),
-            f"saved_model.pb holds {words}",
+        f"a function of Python: {name}": (
+            setting(activation={"class_name": "function", "module": "builtins", "config": name,
+                                "registered_name": name}),
+            f"layer 'dense' has '{name}', which is not known as a part of Keras that only computes: name the code",
         )
-        for kind, words in {5: "an asset", 10: "a resource", 11: "an object with", 16: "an object that"}.items()
+        for name in ("eval", "exec", "open", "__import__")
     },
+    "a function of Keras that loads": (
+        setting(activation={"class_name": "function", "module": "keras.models", "config": "load_model",
+                            "registered_name": "load_model"}),
+        "layer 'dense' has 'load_model', which is not known as a part of Keras",
+    ),
+    "a class that nobody knows": (class_of("Evil"), "layer 'dense' has 'Evil', which is not known as a part of Keras"),
+    "a column of features that reads a file": (
+        setting(feature_columns=[{"class_name": "EmbeddingColumn", "config": {"ckpt_to_load_from": "gs://elsewhere"}}]),
+        "layer 'dense' reads the file 'gs://elsewhere' (ckpt_to_load_from)",
+    ),
+    "a lambda in a SavedModel": (
+        folder_of(lambda p: (p / "keras_metadata.pb").write_bytes(
+            metadata({"class_name": "Functional",
+                      "config": {"layers": [{"class_name": "Lambda", "config": {"name": "in"}}]}}))),
+        "layer 'in' is a Lambda layer",
+    ),
 }  # fmt: skip
 """What trust lets pass."""
 ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
@@ -325,6 +343,9 @@ ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "arrays of several lengths": (
         hdf5(lambda f: f.create_dataset("vlen", (2,), h5py.vlen_dtype(np.float32))), "/vlen holds records, or arrays",
+    ),
+    "texts of any length": (
+        hdf5(lambda f: f.create_dataset("text", (2,), h5py.string_dtype())), "/text holds texts of any length",
     ),
     "a filter that is a library": (hdf5(filtered), "/filtered needs the filter 32010 of HDF5"),
     "petabytes": (hdf5(many_bytes), "its arrays declare 4000000000000"),
@@ -358,8 +379,16 @@ ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
         setting(more={"class_name": "__numpy__", "config": {"value": ["a"], "dtype": "S2000000000"}}),
         "layer 'dense' has an array of 'S2000000000'",
     ),
+    "a layer called with constants alone": (
+        called_with("ones", [6, 6]), "layer 'op' is called with constants alone: it would run while the model is built",
+    ),
+    "one of Keras 3": (
+        config(lambda la: la.update(inbound_nodes=[{"args": [[1, 2]], "kwargs": {"training": None}}])),
+        "layer 'dense' is called with constants alone",
+    ),
+    "models in models, each called twice": (called_again_and_again(18), "times, models in models multiplied"),
     "a large array of constants": (
-        called_with("ones", [60000, 60000]), "layer 'op' calls tf.ones with [60000, 60000]: an array of 36",
+        called_with("ones", [60000, 60000], fed=True), "layer 'op' calls tf.ones with [60000, 60000]: an array of 36",
     ),
     "a call that is not there": (fed_by("activation", "conv2d_3", 5, 0), "layer 'activation' is fed with what it"),
     "a member outside": (member("../outside.txt"), "the member '../outside.txt' would be put outside"),
@@ -368,6 +397,9 @@ ALWAYS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a link as a member": (archive(link_member), "the member 'assets/link' is a link"),
     "a pickle": (member("assets/a.pkl", b"\x80\x04."), "the member 'assets/a.pkl' may hold a pickle"),
     "weights as pickles": (member("model.weights.npz"), "'model.weights.npz' may hold a pickle"),
+    "a compression that Keras does not use": (
+        member("assets/x", bytes(100), zipfile.ZIP_BZIP2), "'assets/x' is compressed in a way that Keras does",
+    ),
     "a bomb": (member("assets/zeros", bytes(80 * 2**20), zipfile.ZIP_DEFLATED), "bytes that unpack to 83"),
     "a link out of a folder": (
         folder_of(lambda p: (p / "x").symlink_to("/etc/hostname")), "x is a link out of the folder",
@@ -419,8 +451,9 @@ def test_one_member_twice_is_refused(tmp_path: Path) -> None:
         ]),
         operation("", "InstanceMethod", method_name="to_tensor"), operation("", "InstanceProperty", attr_name="values"),
         operation("", "ClassMethod", cls_symbol="RaggedTensor", method_name="from_row_splits"),
-        operation("convert_to_tensor"), operation("random.normal"), raw("AddV2"), called_with("ones", [200, 300]),
-        called_with("math.multiply", [32, 64, 128, 256, 512]), setting(vocabulary=[1, 2, 2**40], salt=[2**40, 1]),
+        operation("convert_to_tensor"), operation("random.normal"), raw("AddV2"),
+        called_with("ones", [200, 300], fed=True), called_with("math.multiply", [32, 64, 128, 256, 512], fed=True),
+        setting(vocabulary=[1, 2, 2**40], salt=[2**40, 1]),
     ],
 )  # fmt: skip
 def test_what_keras_writes_passes(make: Callable[[Path], Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pytest_kerasdiff import specs
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.modelfile import ModelFile
 from pytest_kerasdiff.options import Settings
-from pytest_kerasdiff.reference import weightfile
+from pytest_kerasdiff.reference import checkpoint, weightfile
 
 
 def import_keras(file: ModelFile) -> ModuleType:
@@ -61,7 +61,7 @@ def load(file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
         keras, model = _built(keras, file, settings)
         if {str(layer.compute_dtype) for layer in model.layers} <= {settings.precision}:
             # As built where floatx decides; custom layers need no registration.
-            return keras, _with_weights(keras, model, file, settings.trust)
+            return keras, _with_weights(model, file)
         config = _config_of(keras, model, settings)
         set_precision(keras, settings.precision)  # the user's code may have set a policy of its own
     elif file.config is not None:
@@ -77,17 +77,13 @@ def load(file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
             model = _from_config(keras, config)
     except Exception as error:
         reason = _reason(error)
-        hint = (
-            " (add --kerasdiff-trust to run code stored in the file)"
-            if "safe_mode" in str(error) or "Lambda" in reason
-            else ""
-        )
+        hint = " (add --kerasdiff-trust to run code stored in the file)" if "safe_mode" in str(error) else ""
         raised = CannotRunError(
             f"{file.path}: {keras.__name__} {keras.__version__} cannot build the model: {reason}{hint}"
         )
         raised.reason = reason
         raise raised from error
-    return keras, _with_weights(keras, model, file, settings.trust)
+    return keras, _with_weights(model, file)
 
 
 def _built(keras: ModuleType, file: ModelFile, settings: Settings) -> tuple[ModuleType, Any]:
@@ -130,12 +126,11 @@ def _config_of(keras: ModuleType, model: Any, settings: Settings) -> dict[str, A
     )
 
 
-def _with_weights(keras: ModuleType, model: Any, file: ModelFile, trust: bool) -> Any:
+def _with_weights(model: Any, file: ModelFile) -> Any:
     path = file.path
     try:
         if path.is_dir():
-            with _safe_mode(keras, trust):
-                model.set_weights(keras.models.load_model(str(path), compile=False).get_weights())
+            checkpoint.load(path / "variables" / "variables", model)
         else:
             with weightfile.readable(path) as file_of_weights:
                 model.load_weights(str(file_of_weights))

@@ -26,6 +26,9 @@ def reasons(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
             yield f"the member {name!r} is a link"
         if own.suffix.lower() in _PICKLES:
             yield f"the member {name!r} may hold a pickle, which can run code"
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # What others unpack to is known only when it is unpacked.
+            yield f"the member {name!r} is compressed in a way that Keras does not use"
         if member.flag_bits & 1:
             yield f"the member {name!r} is encrypted"
         if names[name] > 1:

@@ -65,6 +65,9 @@ def _dataset(place: str, dataset: Any) -> Iterator[str]:
         yield f"{place} holds references"
     if dataset.dtype.fields or h5py.check_vlen_dtype(dataset.dtype) not in (None, str, bytes):
         yield f"{place} holds records, or arrays of several lengths, which Keras does not write"
+    text = h5py.check_string_dtype(dataset.dtype)
+    if text is not None and text.length is None:  # each of them may be the same one, as large as the file
+        yield f"{place} holds texts of any length, which Keras does not write"
     plist = dataset.id.get_create_plist()
     for number in range(plist.get_nfilters()):
         code = plist.get_filter(number)[0]

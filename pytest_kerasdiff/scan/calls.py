@@ -1,4 +1,4 @@
-"""The order in which Keras can make the calls of a model's layers."""
+"""The calls of a model's layers: whether Keras can make them, and that it makes none while it builds the model."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def reasons(node: Mapping[str, Any]) -> Iterator[str]:
     if len(known) < len(calling) or any(modelfile.layer_name(la) != name for name, la in known.items()):
         yield "two of its layers have one name, or one has two"
         return
+    for name, la in known.items():
+        if any(not _takes_something(call, known) for call in la["inbound_nodes"]):
+            yield f"layer {name!r} is called with constants alone: it would run while the model is built"
     waiting = {
         name: [list(_sources(call, known)) for call in la["inbound_nodes"]]
         for name, la in known.items()
@@ -48,6 +51,15 @@ def reasons(node: Mapping[str, Any]) -> Iterator[str]:
     for name, calls in waiting.items():
         if made[name] < len(calls):
             yield f"layer {name!r} is fed with what it gives itself, or with a call of a layer that is not there"
+
+
+def _takes_something(call: Any, layers: Collection[str]) -> bool:
+    """Whether a call takes what a layer gives; Keras 3 writes that as an object of its own."""
+    if isinstance(call, dict):
+        return call.get("class_name") == "__keras_tensor__" or any(_takes_something(c, layers) for c in call.values())
+    if not isinstance(call, list):
+        return False
+    return any(_sources(call, layers)) or any(_takes_something(part, layers) for part in call)
 
 
 def _sources(call: Any, layers: Collection[str]) -> Iterator[tuple[str, Any]]:

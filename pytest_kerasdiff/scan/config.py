@@ -7,9 +7,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from pytest_kerasdiff.scan import calls, computing
+from pytest_kerasdiff.scan import calls, computing, known
 
 TRUST = "if you trust the file, add --kerasdiff-trust"
+_BUILD = f"name the code that builds the model with --kerasdiff-keras; {TRUST}"
 _FRAMEWORKS = frozenset({"keras", "tf_keras"})
 _PARTS = frozenset(
     {
@@ -30,8 +31,9 @@ _FUNCTIONS = ("residual_fn", "dropout_fn")
 """Settings of wrappers of Keras 2 that hold code, and beginnings of those that say of which kind it is."""
 _PASSIVE = "__passive_serialization__"
 """Keras 2 builds what has it wherever it stands. Source: keras/saving/legacy/saved_model/json_utils.py."""
-_PATHS = {"vocabulary", "filepath", "file_path", "idf_weights", "asset_path"}
-"""Settings of layers that Keras reads a file for where they are text."""
+_VOCABULARIES = frozenset({"vocabulary", "idf_weights"})
+_PATH = re.compile(r"(?:^|_)(?:file|filepath|filename|path|ckpt|checkpoint|dir|directory|url)(?:_|$)")
+"""Settings of layers that Keras reads a file for: these where they are text, and what is called like that."""
 _UNREAD = "compile_config"
 """What Keras is not given."""
 _NUMBERS = frozenset({"shared_object_id", "seed", "vocabulary", "salt"})
@@ -90,7 +92,7 @@ def _code(node: Mapping[str, Any], layer: str) -> Iterator[str]:
     if _PASSIVE in node:
         yield f"layer {layer!r} has an object that Keras would build wherever it stands ({_PASSIVE}); {TRUST}"
     for key, value in node.items():
-        if key in _PATHS and isinstance(value, str | dict) and value:
+        if value and isinstance(value, str | dict) and (key in _VOCABULARIES or _PATH.search(key)):
             yield f"layer {layer!r} reads the file {value!r} ({key}); {TRUST}"
         if key.startswith(_FUNCTIONS) and value is not None:
             yield f"layer {layer!r} has a function stored in the file ({key}); {TRUST}"
@@ -135,23 +137,24 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _object(node: Mapping[str, Any], layer: str) -> Iterator[str]:
-    kind, module = str(node["class_name"]), node.get("module")
-    names = {str(name).rpartition(">")[2] for name in (kind, node.get("spec_name", kind))}
-    own = node.get("config")
-    what = str(own) if kind == "function" else kind
+    """Objects of other classes than those of Keras that only compute, or of which that cannot be told."""
+    kind, module, own = str(node["class_name"]), node.get("module"), node.get("config")
+    is_function = kind == "function"
+    what = str(own) if is_function else kind
+    names = {name.rpartition(">")[2] for name in (what, str(node.get("spec_name") or what))}
     for name in names & _RUN_CODE.keys():
         yield f"layer {layer!r} is {_RUN_CODE[name]}; {TRUST}"
     # Keras looks a dotted name up below the module that is stated.
-    if module is not None and (not _is_keras_own(str(module), kind) or any("." in name for name in {*names, what})):
-        yield (
-            f"layer {layer!r} refers to {module}.{what}, which is no part of Keras that models are made of: name the "
-            f"code that builds the model with --kerasdiff-keras; {TRUST}"
-        )
-    registered = str(node.get("registered_name") or kind).rpartition(">")[2]
-    if not isinstance(node["class_name"], str) or (
-        kind == "function" and (not isinstance(own, str) or registered not in (kind, own))
+    if module is not None and (not _is_keras_own(str(module), kind) or any("." in name for name in names)):
+        yield f"layer {layer!r} refers to {module}.{what}, which is no part of Keras that models are made of: {_BUILD}"
+    # tf_keras takes the registered name where the module has nothing of the other.
+    registered = str(node.get("registered_name") or what).rpartition(">")[2]
+    if not all(isinstance(name, str) for name in (node["class_name"], own if is_function else "")) or (
+        registered not in {*names, kind}
     ):
         yield f"layer {layer!r} has an object whose class is not stated as Keras does; {TRUST}"
+    elif not (known.is_function(what) if is_function else known.is_class(kind)):
+        yield f"layer {layer!r} has {what!r}, which is not known as a part of Keras that only computes: {_BUILD}"
     for call in _unknown_calls(names, own if isinstance(own, dict) else {}):
         yield f"layer {layer!r} {call}, which is not known to do no more than compute; {TRUST}"
 

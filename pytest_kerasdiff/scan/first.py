@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_kerasdiff import child, modelfile
+from pytest_kerasdiff import child
 from pytest_kerasdiff.scan import refuse
 
 _LONGEST_S = 60.0
@@ -27,7 +27,6 @@ def scan(job: child.Job, side: str) -> None:
     """
     settings = job.settings
     with _outlived(job, side, settings.keras_model):
-        modelfile.read(settings.keras_model)  # what is no model at all is said in its own words
         refuse.model(settings.keras_model, settings.trust, settings.keras is None)
     if settings.reference is not None:
         with _outlived(job, side, settings.reference):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import zipfile
 from collections.abc import Iterator
@@ -48,20 +47,26 @@ def recorded(path: Path) -> None:
     Raises:
         RunError: It is refused, for a reason that names the place.
     """
-    reason = None
-    with contextlib.suppress(Exception), path.open("rb") as stream:
-        reason = next(arrays.reasons(stream, path.stat().st_size, "", _DEFLATES), None)
+    if not modelfile.is_hdf5(path):
+        return
+    try:
+        with path.open("rb") as stream:
+            reason = next(arrays.reasons(stream, path.stat().st_size, "", _DEFLATES), None)
+    except Exception as error:
+        raise RunError(f"{path}: a damaged recorded reference: {in_short(error)}") from None
     if reason is not None:
         raise RunError(f"{path}: refused: {reason}")
 
 
 def _reasons(path: Path, trust: bool, reads_config: bool) -> Iterator[str]:
+    elements: int | None = None
     if path.is_dir():
-        yield from folder.reasons(path, trust)
-        elements = None
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as opened:
+        yield from folder.reasons(path)
+        file = modelfile.read(path)
+    elif modelfile.is_archive(path):
+        with modelfile.archive(path) as opened:
             yield from archive.reasons(opened, path.stat().st_size)
+            file = modelfile.read(path)
             elements = 0
             if modelfile.ARCHIVE_WEIGHTS in opened.namelist():
                 member = opened.getinfo(modelfile.ARCHIVE_WEIGHTS)
@@ -71,7 +76,11 @@ def _reasons(path: Path, trust: bool, reads_config: bool) -> Iterator[str]:
                     content = stream if plain else io.BytesIO(stream.read())
                     elements = yield from arrays.reasons(content, member.file_size, f"{modelfile.ARCHIVE_WEIGHTS}: ")
     else:
+        file = modelfile.read(path)  # what is no model at all is said in its own words
         with path.open("rb") as stream:
             elements = yield from arrays.reasons(stream, path.stat().st_size, "")
     if reads_config:
-        yield from config.reasons(modelfile.read(path).config, trust, elements)
+        yield from config.reasons(file.config, trust, elements)
+        calls = modelfile.count_calls(file.config or {})
+        if calls > modelfile.MOST_CALLS:
+            yield f"it calls its layers {calls} times, models in models multiplied"
