@@ -32,9 +32,12 @@ def load(prefix: Path, model: Any) -> None:
     shapes = reader.get_variable_to_shape_map()
     keys = {}
     for number, own in tensorflow.train.CheckpointView(str(prefix)).match(model).items():
-        values = [a.checkpoint_key for a in tree.nodes[number].attributes if a.name == _VALUE]
-        if values and isinstance(own, tensorflow.Variable):
-            keys[own.ref()] = values[0]
+        values = {attribute.name: attribute.checkpoint_key for attribute in tree.nodes[number].attributes}
+        if isinstance(own, tensorflow.Variable) and _VALUE in values:
+            keys[own.ref()] = values[_VALUE]
+        elif values:
+            what = min(values.values()).partition("/.ATTRIBUTES")[0]
+            raise ValueError(f"{what} is a table, which is not read from a SavedModel: save the model as .keras")
     for weight in model.weights:
         key = keys.get(weight.ref())
         if key is None or key not in shapes:
