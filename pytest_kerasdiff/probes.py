@@ -109,14 +109,21 @@ def sizes(spec: InputSpec, rule: InputRule, batch: int) -> tuple[int, ...]:
 
 
 def other_batches(arrays: Sequence[npt.NDArray[np.generic]]) -> list[list[npt.NDArray[np.generic]]]:
-    """The last sample in a batch of its own, and all of them with the first one once more.
+    """Another sample alone, and all of them with that one.
 
-    Nothing where there are no two samples, or an input has another number of them.
+    It begins as the first one and ends as the last one does, and so is as valid as they are; a copy would not tell a
+    port that gives it the answer of another. Nothing where there are no two samples, or an input has another number
+    of them.
     """
     batch = len(arrays[0])
     if batch < 2 or any(len(a) != batch for a in arrays):
         return []
-    return [[a[-1:] for a in arrays], [np.concatenate([a, a[:1]]) for a in arrays]]
+    halves = [a.shape[1] // 2 if a.ndim > 1 else 0 for a in arrays]
+    more = [
+        np.concatenate([a[:1, :half], a[-1:, half:]], axis=1) if half else a[:1]
+        for a, half in zip(arrays, halves, strict=True)
+    ]
+    return [more, [np.concatenate([a, one]) for a, one in zip(arrays, more, strict=True)]]
 
 
 def load(path: Path, specs: Sequence[InputSpec]) -> list[npt.NDArray[np.generic]]:

@@ -176,7 +176,7 @@ class FurtherRuns:
 
     Attributes:
         deployed: The model's outputs in float32, as it is deployed.
-        others: The model's outputs for ``probes.other_batches``; empty where it takes batches of one size only.
+        others: The model's outputs for ``probes.other_batches``; empty where it takes each sample apart, or none.
         preprocessed: What the user's Keras-side preprocessing makes of the raw samples, (samples, …); None where the
             manifest names none.
         opinion: The model's outputs as ONNX in float32; empty where nobody asks for it.

@@ -31,7 +31,7 @@ from pytest_kerasdiff import compact, derived, modelfile, predictions
 from pytest_kerasdiff.aside import Aside
 from pytest_kerasdiff.trace import Array, FurtherRuns, Glance, Layer, ReferenceTrace, Sketch
 
-FORMAT = 7
+FORMAT = 8
 
 
 class TraceWriter:

@@ -178,6 +178,16 @@ def right_up_to_two(path: str) -> nn.Module:
     return _with(path, flat=lambda self, x: Tiny.flat(self, x) * (1.5 if len(x) > 2 else 1))
 
 
+def answers_of_two(path: str) -> nn.Module:
+    """Computes two images; the others get the answer of one of these."""
+    return _with(path, flat=lambda self, x: Tiny.flat(self, x)[torch.arange(len(x)) % 2])
+
+
+def turned_round(path: str) -> nn.Module:
+    """Right for two images, the other way round for any other number."""
+    return _with(path, flat=lambda self, x: Tiny.flat(self, x) if len(x) == 2 else Tiny.flat(self, x).flip(0))
+
+
 def counts_its_calls(path: str) -> nn.Module:
     class Model(Tiny):
         calls: Tensor

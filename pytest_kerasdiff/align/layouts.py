@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,12 @@ from pytest_kerasdiff.align.axes import (
 )
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.trace import Array, Candidate, Operation, ReferenceTrace, ReplayError, Value
+
+_MOST_AXES = 4
+"""Whose orders are tried: 24."""
+_AS_KERAS = 1e-5
+_CHANNELS_FIRST = frozenset({"pool", "norm", "pad", "upsample"})
+"""Kinds of operations that have channels first, beside convolutions."""
 
 
 class Layouts:
@@ -50,6 +57,7 @@ class Layouts:
         self._reference, self._candidate = reference, candidate
         self._layers = {v: layer for layer in reference.layers for v in layer.outputs}
         self._operations = {v: operation for operation in candidate.trace.operations for v in operation.outputs}
+        self._pairs = pairs
         self._aliases: dict[str, Dimension] = {}
         self._names = 0
         self._moves: dict[Any, Axes | None] = {}
@@ -135,8 +143,7 @@ class Layouts:
             self._aliases[mine[0][0][0]] = sum(theirs, ())
             have = self._resolved(have)
         elif len(mine) == len(theirs):
-            theirs = _by_size(mine, theirs)
-            for own, other in zip(mine, theirs, strict=True):
+            for own, other in zip(mine, self._ordered(torch_value, keras_value, mine, theirs), strict=False):
                 if _is_new(own):
                     self._aliases[own[0][0]] = other
                 elif len(mine) == 1:  # an axis that has a name already is another one here: for this value alone
@@ -149,6 +156,60 @@ class Layouts:
         if by_meaning is not None:
             self.contradicted.add(keras_value)
             self.torch[torch_value] = by_meaning
+
+    def _ordered(
+        self, torch_value: int, keras_value: int, mine: list[Dimension], theirs: list[Dimension]
+    ) -> Sequence[Dimension]:
+        """``theirs`` in the order of ``mine``: as sizes say, else as values do; nothing where neither says it."""
+        sizes = [_size(d) for d in mine]
+        if len(theirs) > _MOST_AXES:
+            return theirs
+        orders = list(dict.fromkeys(o for o in itertools.permutations(theirs) if [_size(d) for d in o] == sizes))
+        if len(orders) < 2:
+            return orders[0] if orders else theirs
+        if not all(map(_is_new, mine)):
+            return ()
+        carried = self._order_of_inputs(keras_value, theirs)
+        orders.sort(key=lambda order: list(order) != carried)  # where values say nothing, the first is taken
+        have = self._resolved(self.torch[torch_value])
+        bound = [dict(zip(mine, order, strict=True)) for order in orders]
+        return orders[self._nearest(torch_value, keras_value, [tuple(b.get(d, d) for d in have) for b in bound])]
+
+    def _nearest(self, torch_value: int, keras_value: int, options: Sequence[Axes]) -> int:
+        """Which axes make a torch value, computed from what Keras's layer takes, Keras's; the first where none do.
+
+        What that layer takes may have been found in another place: then it is computed from the model's inputs.
+        """
+        if len(options) < 2 or self._reference.sketches:
+            return 0
+        values, whole_model = (
+            self._reference.values,
+            dict(zip(self._reference.inputs, self._candidate.trace.inputs, strict=False)),
+        )
+        own = {v: self._pairs[v] for v in self._layers[keras_value].inputs if v in self._pairs}
+        limit = _AS_KERAS * float(np.abs(np.nan_to_num(values[keras_value])).max(initial=0))
+        for taken in (whole_model | own, whole_model):
+            try:
+                given = {t: self.to_torch(values[v], v, t) for v, t in taken.items()}
+                array = self._candidate.run([torch_value], given)[torch_value]
+            except (AxesError, ReplayError, KeyError, ValueError):
+                continue
+            for number, axes in enumerate(options):
+                moved = rearrange(array, axes, self.keras[keras_value])
+                if np.allclose(moved, values[keras_value], 0, limit, equal_nan=True):
+                    return number
+        return 0
+
+    def _order_of_inputs(self, keras_value: int, theirs: Sequence[Dimension]) -> list[Dimension]:
+        """``theirs`` in the order in which the axes of what the layer takes stand in the port, or of what is before."""
+        want, pending = self.keras[keras_value], list(self._layers[keras_value].inputs)
+        for value in pending:
+            have, axes = self.torch.get(self._pairs.get(value, -1), ()), self.keras.get(value, ())
+            if len(set(axes)) == len(axes) == len(want) and sorted(self._resolved(have)) == sorted(axes):
+                order = [want[axes.index(d)] for d in self._resolved(have)]
+                return [d for d in order if d in theirs]
+            pending += [v for v in self._layers[value].inputs if v not in pending]
+        return list(theirs)
 
     def _by_meaning(self, torch_value: int, keras_value: int, kind: str) -> Axes | None:
         """The layout that the operation itself has: its operands', channels first for convolutions, or Keras's."""
@@ -168,11 +229,15 @@ class Layouts:
         convolved = len(want) > 2 and (kind == "conv" or self._is_convolved(torch_value))
         if len(want) > 2:
             orders.append((0, len(want) - 1, *range(1, len(want) - 1)))
-            if convolved or kind in ("pool", "norm", "pad", "upsample"):
+            if convolved or kind in _CHANNELS_FIRST:
                 orders.reverse()
-        for order in orders:
-            if tuple(keras_shape[i] for i in order) == tuple(shape):
-                return tuple(want[i] for i in order)
+        fitting = [o for o in orders if tuple(keras_shape[i] for i in o) == tuple(shape)]
+        if fitting:
+            options = [tuple(want[i] for i in order) for order in fitting]
+            if len(options) > 1 and not convolved and kind not in _CHANNELS_FIRST:
+                carried_on = self._order_of_inputs(keras_value, want)
+                options.sort(key=lambda option: list(option) != carried_on)
+            return options[self._nearest(torch_value, keras_value, options)]
         # A fault may have changed the sizes; what a convolution takes or gives has channels first all the same.
         return tuple(want[i] for i in orders[0]) if convolved else None
 
@@ -375,14 +440,6 @@ def _without_inner(kept: Axes, gone: Axes) -> Axes:
         return name, stride // inner if stride % inner == 0 else stride, size
 
     return tuple(tuple(outer(part) for part in dimension) for dimension in kept)
-
-
-def _by_size(mine: list[Dimension], theirs: list[Dimension]) -> list[Dimension]:
-    """``theirs`` in the order of ``mine``: as they stand, unless the sizes say that they stand otherwise."""
-    own, other = [_size(d) for d in mine], [_size(d) for d in theirs]
-    if own == other or sorted(own) != sorted(other) or len(set(own)) != len(own):
-        return theirs
-    return [theirs[other.index(size)] for size in own]
 
 
 def _is_new(dimension: Dimension) -> bool:

@@ -74,19 +74,24 @@ def _preprocessed(further: FurtherRuns, judge: Judge, prepared: preprocess.Prepa
 def _others(
     further: FurtherRuns, facts: PortFacts, first: Sequence[Array | None], order: Sequence[int]
 ) -> Iterator[tuple[int, Array, Array, Array | None]]:
-    rows = (slice(-1, None), slice(None))
-    for batch, (place, outputs) in enumerate(zip(rows, facts.others, strict=False)):
-        for number, i in enumerate(order):
-            together = first[i] if i < len(first) else None
-            if together is None or i >= len(outputs) or together.ndim == 0:
-                continue
-            expected = together[place]
-            keras = further.others[batch][number][: len(expected)] if batch < len(further.others) else None
-            # Of the larger batch, those of this one; of a sample alone all there is: a batch axis may be lost.
-            other = outputs[i][: len(expected)] if batch == _LARGER else outputs[i]
-            if keras is not None:
-                other, expected = as_keras(other, keras), as_keras(expected, keras)
-            yield number, other, expected, keras
+    if len(facts.others) <= _LARGER:
+        return
+    keras_alone, keras_larger = further.others if further.others else (None, None)
+    alone, larger = facts.others[0], facts.others[_LARGER]
+    for number, i in enumerate(order):
+        together = first[i] if i < len(first) else None
+        if together is None or i >= min(len(alone), len(larger)) or together.ndim == 0:
+            continue
+        samples = len(together)
+        keras = keras_larger[number][:samples] if keras_larger is not None else None
+        yield number, *_like(keras, larger[i][:samples], together), keras
+        # Of a sample alone all there is: a batch axis may be lost.
+        keras = keras_alone[number] if keras_alone is not None else None
+        yield number, *_like(keras, alone[i], larger[i][samples:]), keras
+
+
+def _like(keras: Array | None, one: Array, other: Array) -> tuple[Array, Array]:
+    return (one, other) if keras is None else (as_keras(one, keras), as_keras(other, keras))
 
 
 def as_keras(port: Array, keras: Array) -> Array:

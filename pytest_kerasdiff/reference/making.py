@@ -168,23 +168,18 @@ def _rounding(array: Array) -> float:
 def _others(
     recording: recorder.Recorder, inputs: Sequence[InputSpec], names: Sequence[str], arrays: Sequence[Array]
 ) -> list[list[Array]]:
-    """The model's outputs for ``probes.other_batches``, where it takes such.
+    """The model's outputs for ``probes.other_batches``, where it takes such and they depend on each other.
 
-    A model that gives a sample alone what it gives it among others takes each sample apart: then the answers for the
-    larger batch are those that are known.
+    A model that gives a sample alone what it gives it among others takes each sample apart, and so has a port.
     """
-    if any(spec.shape[0] is not None for spec in inputs):
+    batches = probes.other_batches(arrays)
+    if not batches or any(spec.shape[0] is not None for spec in inputs):
         return []
     try:
-        found: list[list[Array]] = []
-        for batch in probes.other_batches(arrays):
-            apart = found and all(
-                _is_last(alone, among) for alone, among in zip(found[0], recording.results, strict=True)
-            )
-            found.append(
-                [np.concatenate([a, a[:1]]) for a in recording.results] if apart else recording.outputs(names, batch)
-            )
-        return found
+        alone = recording.outputs(names, [array[-1:] for array in arrays])
+        if all(_is_last(one, among) for one, among in zip(alone, recording.results, strict=True)):
+            return []
+        return [recording.outputs(names, batch) for batch in batches]
     except Exception:  # code that names the batch size: the port need not be better
         return []
 
