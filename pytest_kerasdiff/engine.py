@@ -36,7 +36,7 @@ from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.checks import concerned, gather, registry
 from pytest_kerasdiff.diagnosis.found import Diagnosis
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, UnfollowedError
 from pytest_kerasdiff.facts import PortFacts
 from pytest_kerasdiff.judge import Judge
 from pytest_kerasdiff.manifest import Manifest
@@ -230,6 +230,8 @@ def _feed(
             continue  # the expected layout runs, and this one is another shape
         try:
             candidate = port.record(names, given)
+        except UnfollowedError:
+            raise  # another layout runs outside of torch's operations as well
         except RunError as error:
             first_error = first_error or error
             continue

@@ -28,6 +28,10 @@ class RunError(Exception):
         super().__init__(printable(str(message)))
 
 
+class UnfollowedError(RunError):
+    """The port computes something outside of torch's operations."""
+
+
 class UnwritableError(BaseException):
     """A file that a run keeps its own in cannot be written; the message is one line.
 

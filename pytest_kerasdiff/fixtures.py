@@ -110,10 +110,10 @@ def torch_model(pytestconfig: pytest.Config, kerasdiff_model: str | Path) -> Any
 
 def _build(session: KerasdiffSession, path: Path) -> Any:
     try:
-        from pytest_kerasdiff.candidate.loader import Port
+        from pytest_kerasdiff.candidate import loader
     except ImportError as error:
         raise RunError(f"torch_model: {error}: pip install 'pytest-kerasdiff[torch]'") from None
-    return Port(session.models[path], session.port(path)).model
+    return loader.build(session.models[path], session.port(path))
 
 
 def _session(config: pytest.Config) -> KerasdiffSession:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from pytest_kerasdiff.candidate import observer, recorder
 from pytest_kerasdiff.candidate.program import Program
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, UnfollowedError
 from pytest_kerasdiff.trace import ReplayError
 
 THIS = Path(__file__).name
@@ -436,3 +437,42 @@ def test_other_batches_are_run_where_there_are_two_samples(batch: int, others: l
     assert np.array_equal(facts.again[0], recorded[max(recorded)])
     # In float32, then the others; the same once more only where no larger batch has given it.
     assert sizes == [batch, *(others or [batch])]
+
+
+def in_a_thread(model: Forward, x: Tensor) -> Tensor:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return pool.submit(lambda: x.cos()).result()
+
+
+OUTSIDE: dict[str, Callable[[Forward, Tensor], Tensor]] = {
+    "numpy": lambda model, x: torch.from_numpy(np.cos(x.detach().numpy())),
+    "numpy in a sum": lambda model, x: x + torch.from_numpy(np.cos(x.detach().numpy())),
+    "a list": lambda model, x: model.fc(torch.tensor(x.tolist())),
+    "a thread": in_a_thread,
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_is_computed_outside_of_torch_is_refused(name: str) -> None:
+    with pytest.raises(UnfollowedError, match="runs outside of torch's operations"):
+        record(Forward(OUTSIDE[name]))
+
+
+INSIDE: dict[str, Callable[[Forward, Tensor], Tensor]] = {
+    "constants of numpy": lambda model, x: x + torch.from_numpy(np.arange(4.0)),
+    "constants of a list": lambda model, x: x * torch.tensor([1.0, 2.0, 3.0, 4.0]),
+    "constants of another dtype": lambda model, x: x * torch.from_numpy(np.arange(4, dtype=np.float32)),
+    "what is only looked at": lambda model, x: x.cos() if np.isfinite(x.detach().numpy()).all() else x,
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_constants_that_are_brought_along_are_constants(name: str) -> None:
+    model = Forward(INSIDE[name])
+    program = record(model)
+    other = inputs(1)
+    np.testing.assert_allclose(output(program, other), INSIDE[name](model, torch.from_numpy(other)).numpy(), rtol=1e-12)
+
+
+def test_an_output_that_is_a_constant_is_one() -> None:
+    assert record(Forward(lambda model, x: model.w + 1)).trace.outputs == (None,)

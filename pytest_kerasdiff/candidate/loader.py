@@ -29,6 +29,36 @@ _PRECISION_WORDS = ("dtype", "float", "double", "scalar type")
 """Words by which torch's errors speak of precision."""
 
 
+def build(settings: Settings, spec: str) -> torch.nn.Module:
+    """The user's model as a comparison builds it; torch's default dtype and random state are as before.
+
+    Raises:
+        RunError: See ``Port``.
+    """
+    before = torch.get_default_dtype()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return Port(settings, spec).model
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _end_inference(model: torch.nn.Module) -> None:
+    """Copy what was made in inference mode, which cannot be converted to another precision; what is shared stays so."""
+    copies: dict[int, torch.Tensor] = {}
+
+    def copy(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in copies:
+            own = tensor.detach().clone()
+            is_parameter = isinstance(tensor, torch.nn.Parameter)
+            copies[id(tensor)] = torch.nn.Parameter(own, tensor.requires_grad) if is_parameter else own
+        return copies[id(tensor)]
+
+    for module in model.modules():
+        for held in cast("list[dict[str, Any]]", [module._parameters, module._buffers]):
+            held.update({name: copy(t) for name, t in held.items() if t is not None and t.is_inference()})
+
+
 class Port:
     """The user's torch model, ready to be recorded."""
 
@@ -58,6 +88,7 @@ class Port:
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
                 raise RunError(f"{option}: {spec}: {name} holds no values; load the weights before returning the model")
+        _end_inference(model)
         self.model = model
         self._onnx = cast("onnx_graph.Graph", model) if _is_archive(spec) and spec.endswith(".onnx") else None
         self._delivered = observer.dtypes_of(model)

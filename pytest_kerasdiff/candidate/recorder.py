@@ -14,8 +14,11 @@ from torch.utils import _pytree as pytree
 from pytest_kerasdiff.candidate import source
 from pytest_kerasdiff.candidate.program import Program
 from pytest_kerasdiff.candidate.recording import Mode, Recording
-from pytest_kerasdiff.errors import RunError, in_short
+from pytest_kerasdiff.errors import RunError, UnfollowedError, in_short
 from pytest_kerasdiff.trace import Array
+
+_NEAR = 1e-3
+"""Difference, relative to an output's scale, that another precision does not make."""
 
 
 def record(
@@ -54,12 +57,15 @@ def record(
         numbers = {name: recording.input(t) for name, t in tensors.items()}
         enter = torch.nn.modules.module.register_module_forward_pre_hook(recording.enter)
         leave = torch.nn.modules.module.register_module_forward_hook(recording.leave, always_call=True)
+
+        def call(given: Mapping[str, torch.Tensor]) -> Any:
+            if gather is not None:
+                return model(gather(given))
+            return model(**given) if isinstance(arguments, Mapping) else model(*given.values())
+
         try:
             with Mode(recording), uncompiled(), autocast_refused(dtype, torch.device(device).type):
-                if gather is not None:
-                    result = model(gather(tensors))
-                else:
-                    result = model(**tensors) if isinstance(arguments, Mapping) else model(*tensors.values())
+                result = call(tensors)
         except Exception as error:
             raise RunError(_forward_error(error, recording, kept)) from error
         finally:
@@ -71,7 +77,54 @@ def record(
             notes.append(f"conversions to float32 were run in float64 (at {', '.join(recording.casts[:5])})")
         # A dict of tensors: torch keeps the order of insertion, Keras sorts by name.
         names = list(result) if isinstance(result, dict) and len(result) == len(outputs) else []
-        return recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes, names)
+        program = recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes, names)
+        if recording.strangers or None in program.trace.outputs:
+            _demand_followed(program, call, {name: (numbers[name], t) for name, t in kept.items()}, recording.strangers)
+        return program
+
+
+def _demand_followed(
+    program: Program,
+    call: Callable[[Mapping[str, torch.Tensor]], Any],
+    inputs: Mapping[str, tuple[int, torch.Tensor]],
+    strangers: Sequence[str],
+) -> None:
+    """Let the program be the model: on other inputs, which are the samples in reverse order, it gives the same.
+
+    What is computed outside of torch's operations is a constant for the program, and none for the model.
+
+    Raises:
+        UnfollowedError: It gives something else.
+    """
+    turned = {name: tensor.flip(0) if tensor.ndim else tensor for name, (_, tensor) in inputs.items()}
+    recorded = [program.recorded.get(v) if v is not None else None for v in program.trace.outputs]
+    try:
+        with uncompiled():
+            again, others = (
+                [t.detach().cpu().numpy() for t in tensors_in(call({name: t.clone() for name, t in given.items()}))]
+                for given in ({name: tensor for name, (_, tensor) in inputs.items()}, turned)
+            )
+        replayed = program.run(
+            [v for v in program.trace.outputs if v is not None],
+            {inputs[name][0]: tensor.cpu().numpy() for name, tensor in turned.items()},
+        )
+    except Exception:  # what cannot be run again is said by the check of that
+        return
+    for number, before, once_more, other in zip(program.trace.outputs, recorded, again, others, strict=False):
+        expected = once_more if number is None else replayed[number]
+        if (before is None or _near(before, once_more)) and not _near(expected, other):
+            places = ", ".join(dict.fromkeys(place for place in strangers if place))
+            where = f" (its results come back at {places})" if places else ""
+            raise UnfollowedError(
+                "what the torch model computes cannot be followed: a part of it runs outside of torch's operations"
+                f"{where}, in numpy, in lists of Python, in another thread or in a subclass of Tensor; compute it with "
+                "torch"
+            )
+
+
+def _near(one: Array, other: Array) -> bool:
+    scale = float(np.abs(np.nan_to_num(other)).max(initial=1.0))
+    return one.shape == other.shape and np.allclose(one, other, 0, _NEAR * scale, equal_nan=True)
 
 
 def uncompiled() -> contextlib.AbstractContextManager[Any]:

@@ -80,6 +80,8 @@ class Recording:
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._calls: Counter[str] = Counter()
         self.casts: list[str] = []
+        self.strangers: list[str] = []
+        """Where arrays of floats come into play that no parameter, buffer, attribute or operation has made."""
         self.reached: list[tuple[str, str]] = []
         # A forward pass in training mode changes them.
         self._buffers = {name: tensor.detach().clone() for name, tensor in model.named_buffers()}
@@ -169,7 +171,10 @@ class Recording:
         """What a tensor holds now, after all writes to the memory it shares."""
         key = id(tensor)
         if not self._knows(tensor):
-            self._constant(tensor, self._own_name(tensor))
+            name = self._own_name(tensor)
+            if not name and tensor.is_floating_point() and tensor.numel() > 1:
+                self.strangers.append(source.caller())
+            self._constant(tensor, name)
         writes = self._writes.get(_memory(tensor), [])
         for number, geometry in writes[self._seen[key] :]:
             if geometry == _geometry(tensor):
