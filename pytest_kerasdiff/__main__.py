@@ -6,6 +6,8 @@ Exit status: 0 equivalent, 1 not equivalent, 2 the run could not be made.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import shutil
 import sys
@@ -114,13 +116,11 @@ def _over(words: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     try:
-        if words and words[0] in _COMMANDS:
-            try:
-                return _COMMANDS[words[0]](words[1:])
-            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-                raise RunError(f"{words[0]}: {reportfile.OTHER_FORM} ({in_short(error)})") from None
-        return _compare(words)
+        status = _run(words)
+        sys.stdout.flush()
+        return status
     except RunError as error:
         # The engine speaks of options by pytest's names.
         print(f"error: {str(error).replace('--kerasdiff-', '--')}", file=sys.stderr)
@@ -131,6 +131,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except OSError as error:  # a full disk, no more files to be opened: nothing of this program is wrong
+        with contextlib.suppress(OSError):  # what cannot be written now is not written at exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or in_short(error)}", file=sys.stderr)
+        return 2
     except Exception:  # Python's own status for it is 1, which says that the port is wrong
         traceback.print_exc()
         print(
@@ -139,9 +145,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _open_streams() -> None:
+    """Let every text be printed: what a terminal has no characters for is written out, what is closed takes nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(words: Sequence[str]) -> int:
+    """Do what the arguments say; the exit status."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise RunError("the current folder is not there any more") from None
+    if words and words[0] in _COMMANDS:
+        try:
+            return _COMMANDS[words[0]](words[1:])
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise RunError(f"{words[0]}: {reportfile.OTHER_FORM} ({in_short(error)})") from None
+    return _compare(words)
+
+
 def _compare(arguments: Sequence[str]) -> int:
     """Compare two models."""
     given = vars(parser().parse_args(arguments))
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # Python in its safe mode leaves it out, and modules are looked for here
     settings = options.resolve(given.pop("keras_model"), given, Path.cwd(), program=True)
     stated = manifest.find(settings.keras_model, settings.manifest, Path.cwd())
     only_records = settings.record is not None and (settings.torch or stated.torch) is None

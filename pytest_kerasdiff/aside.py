@@ -7,6 +7,7 @@ ends with the error.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import h5py
 
+from pytest_kerasdiff import child
 from pytest_kerasdiff.errors import UnwritableError, first_line
 
 _REASON = re.compile(r"error message = '([^']+)'")
@@ -24,13 +26,17 @@ class Aside:
     """A file under way; nothing is at its place until ``place`` has been called."""
 
     def __init__(self, path: Path) -> None:
-        """Open a temporary file beside ``path``.
+        """Open a temporary file beside ``path``; what killed processes have left there is removed.
 
         Raises:
             UnwritableError: It cannot be made.
         """
         self._path, self._failed = path, False
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if left.suffix[1:].isdigit() and not _lives(int(left.suffix[1:])):
+                left.unlink(missing_ok=True)
+        child.UNFINISHED.add(self._temporary)
         with self.writing():
             self.file = h5py.File(self._temporary, "w", libver="latest")
 
@@ -59,6 +65,7 @@ class Aside:
         with self.writing():
             self.file.close()
             os.replace(self._temporary, self._path)
+        child.UNFINISHED.discard(self._temporary)
 
     def discard(self) -> None:
         """Give the file up and leave nothing behind."""
@@ -68,3 +75,14 @@ class Aside:
             else:
                 self.file.close()
             self._temporary.unlink()
+            child.UNFINISHED.discard(self._temporary)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True

@@ -29,6 +29,8 @@ LAYERS = "layers.json"
 REPORT = "report.json"
 SCANNED = "scanned"
 """Is there when a process has scanned the model: what reads it after that comes to an end."""
+UNFINISHED: set[Path] = set()
+"""Files under way outside the run's folder: a child that its parent ends removes them."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 THREADS = "KERASDIFF_THREADS"
 """Environment variable: how many threads a framework may use, where several runs go on at once."""
@@ -149,6 +151,8 @@ def _end_with_parent(folder: Path) -> None:
     def wait() -> None:
         while os.read(0, 4096):
             pass
+        for path in tuple(UNFINISHED):
+            path.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(71)
 

@@ -40,6 +40,19 @@ class UnwritableError(BaseException):
     """
 
 
+def not_imported(error: ImportError, extra: str = "") -> str:
+    """Why a package cannot be used: it is not there, or it is and cannot be imported (no memory, another version).
+
+    Args:
+        error: What importing it raised.
+        extra: Of pytest-kerasdiff, that brings it.
+    """
+    command = f"pip install 'pytest-kerasdiff[{extra}]'" if extra else "pip install pytest-kerasdiff"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{error.name} is not installed in this environment: {command}"
+    return f"{error.name or 'a package'} cannot be imported: {in_short(error)}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says; empty where it says nothing."""
     return (str(error).strip().splitlines() or [""])[0]

@@ -292,6 +292,9 @@ def write(
     """Write an alignment as a manifest that ``read`` takes back, for review.
 
     What ``stated`` says of inputs, preprocessing, tolerances and torch parameters is carried over.
+
+    Raises:
+        RunError: It cannot be written; what was there before is there still.
     """
     stated = stated or Manifest()
     lines = [f"torch = {json.dumps(torch)}\n"] if torch else []
@@ -332,7 +335,14 @@ def write(
                 f"--kerasdiff-write-manifest: {path} is there, and is no manifest: it is not written over"
             ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    target = path.resolve()  # a link stays one
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.write_text("\n".join(lines) + "\n", "utf-8")
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _preprocess_lines(path: Path, stated: Preprocess) -> list[str]:

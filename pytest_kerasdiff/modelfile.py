@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_kerasdiff import savedmodel
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, not_imported
 
 Config = dict[str, Any]
 ARCHIVE_WEIGHTS = "model.weights.h5"
@@ -120,6 +120,18 @@ class ModelFile:
             raise RunError(f"{self.path}: {_NOT_AS_WRITTEN}") from None
 
 
+def demand(path: Path) -> None:
+    """Let there be a file, or a folder.
+
+    Raises:
+        RunError: There is nothing, or a pipe or a device, which could be waited for without end.
+    """
+    if not path.exists():
+        raise RunError(f"{path}: no such file")
+    if not (path.is_dir() or path.is_file()):
+        raise RunError(f"{path}: neither a file nor a folder: what comes through a pipe or a device is not read")
+
+
 def is_hdf5(path: Path) -> bool:
     """Whether a file begins as HDF5 does."""
     return _begins(path, b"\x89HDF\r\n\x1a\n")
@@ -131,9 +143,10 @@ def is_archive(path: Path) -> bool:
 
 
 def _begins(path: Path, signature: bytes) -> bool:
-    with contextlib.suppress(OSError), path.open("rb") as stream:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
         return stream.read(len(signature)) == signature
-    return False
 
 
 @contextlib.contextmanager
@@ -159,8 +172,7 @@ def read(path: Path) -> ModelFile:
     Source: legacy HDF5 files keep ``model_config`` and ``keras_version`` as attributes of the root group; a `.keras`
     archive keeps ``config.json`` and ``metadata.json`` as members (keras/src/saving/saving_lib.py).
     """
-    if not path.exists():
-        raise RunError(f"{path}: no such file")
+    demand(path)
     try:
         if path.is_dir():
             return ModelFile(path, "2", savedmodel.read_config(path))
@@ -170,7 +182,7 @@ def read(path: Path) -> ModelFile:
     except PermissionError:
         raise RunError(f"{path}: cannot be read: permission denied") from None
     except ImportError as error:  # h5py, or what it is made on
-        raise RunError(f"{error.name} is not installed in this environment: pip install pytest-kerasdiff") from None
+        raise RunError(not_imported(error)) from None
 
 
 def _read_hdf5(path: Path) -> ModelFile:
@@ -261,7 +273,10 @@ def _attribute(file: Any, name: str) -> str | None:
     value = file.attrs[name] if file.attrs.get_id(name).shape == () else None
     if not isinstance(value, bytes | str):
         raise ValueError(f"{name} is no text")
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is no text: {error}") from None
 
 
 def _first_line(error: BaseException) -> str:
@@ -318,8 +333,8 @@ def _calls(model: Config, prefix: str) -> Iterator[tuple[str, int, Config]]:
 
 def count_calls(model: Config) -> int:
     """Number of calls of all layers, those in inner models multiplied; it is counted without listing them."""
-    found = 0
-    for layer in _layer_configs(model):
+    found, config = 0, model.get("config")
+    for layer in _layer_configs(model) if isinstance(config, dict | list) else ():
         calls = max(1, len(layer.get("inbound_nodes") or []))
         found += calls * (count_calls(layer) if is_model(layer) else 1)
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import pytest
 
 from pytest_kerasdiff import options
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, not_imported
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -69,9 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         from pytest_kerasdiff import session
     except ImportError as error:
-        raise pytest.UsageError(
-            f"{error.name} is not installed in this environment: pip install pytest-kerasdiff"
-        ) from None
+        raise pytest.UsageError(not_imported(error)) from None
 
     base = config.invocation_params.dir if given else config.rootpath
     values = {option.name: _value(config, option) for option in options.OPTIONS}

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -79,8 +77,11 @@ class KerasdiffSession:
         self.models = {s.keras_model: s for s in settings}
         if len(self.models) < len(settings):
             raise RunError("--keras-model: the same file is named twice")
-        if len(self.models) > 1 and any(s.record or s.reference for s in settings):
-            raise RunError("--kerasdiff-record and --kerasdiff-reference speak of one model: run it for one at a time")
+        if len(self.models) > 1 and any(s.record or s.reference or s.write_manifest for s in settings):
+            raise RunError(
+                "--kerasdiff-record, --kerasdiff-reference and --kerasdiff-write-manifest speak of one model: run it "
+                "for one at a time"
+            )
         self.is_distributed = getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput")
         has_limits = any(s.min_speed is not None or s.baseline is not None for s in settings)
         if self.is_distributed and has_limits:
@@ -99,7 +100,7 @@ class KerasdiffSession:
                 for path, own in self.models.items()
             }
         self._runs: dict[Path, supervisor.Run] = {}
-        self._shared: dict[Path, Path] = {}
+        self._shared: dict[Path, supervisor.Temporary] = {}
         self._reports: dict[Path, Report] = {}
         self._files: dict[Path, modelfile.ModelFile] = {}
         self._found: dict[Path, list[listing.Entry]] = {}
@@ -196,6 +197,7 @@ class KerasdiffSession:
             RunError: It cannot be read.
         """
         if path not in self._files:
+            modelfile.demand(path)
             self._have_scanned(path)
             self._files[path] = modelfile.read(path)
         return self._files[path]
@@ -288,8 +290,9 @@ class KerasdiffSession:
         """Tell a worker of xdist where reports will be: in the folder of a run, or in one that it fills itself."""
         for path in self.models:
             if path not in self._runs and path not in self._shared:
-                self._shared[path] = Path(tempfile.mkdtemp(prefix="kerasdiff-"))
-        folders = {**self._shared, **{path: run.folder for path, run in self._runs.items()}}
+                self._shared[path] = supervisor.Temporary()
+        folders = {path: made.path for path, made in self._shared.items()}
+        folders |= {path: run.folder for path, run in self._runs.items()}
         listed = {
             path: [(la.name, la.class_name, la.config) for la in layers]
             for path, layers in self.layers.items()
@@ -437,7 +440,7 @@ class KerasdiffSession:
         if self._controller is not None:
             return  # it has seen a part of the tests
         for path, folder in self._shared.items():
-            if path not in self._reports and (made := once.read(folder)) is not None:
+            if path not in self._reports and (made := once.read(folder.path)) is not None:
                 self._reports[path] = made
                 self._publish(path)
         for path, off in self._off.items():
@@ -451,7 +454,7 @@ class KerasdiffSession:
             run.close()
         self._runs.clear()
         for folder in self._shared.values():
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
         self._shared.clear()
 
     # -- words -------------------------------------------------------------------------------------------------------

@@ -28,6 +28,9 @@ _RESULTS = {"reference": child.REFERENCE_TRACE, "candidate": child.REPORT, _SCAN
 _POLL_S = 0.02
 _FULL_BYTES = 2**16
 """A disk with less room is full: a process may have died of it without a word."""
+_ENDING_S = 2.0
+"""How long a process that is told to end may take to tidy up, before it is killed."""
+_REMOVES = 'read -r _; for _ in 1 2 3 4 5; do rm -rf -- "$1" && break; sleep 1; done'
 _UNWRITTEN = re.compile(r"file write failed: [^|]*?filename = '([^']+)'.*?error message = '([^']+)'")
 """Words of HDF5's library, which may crash after them. Source: src/H5FDsec2.c."""
 
@@ -61,8 +64,8 @@ class Run:
         if settings.max_memory is not None and not phases.resident_bytes(os.getpid()):
             raise RunError("--kerasdiff-max-memory: this system does not tell how much memory a process has")
         self.settings = settings
-        with _said(folder or "the folder for temporary files"):
-            self.folder = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=folder))
+        self._temporary = Temporary(folder)
+        self.folder = self._temporary.path
         job = child.Job(settings, self.folder, rootdir, tuple(p for p in sys.path if p), cache)
         self._cache, self._sys_path = cache, job.sys_path
         self.sides = tuple(side for side in sides if side != "reference" or settings.reference is None)
@@ -98,7 +101,8 @@ class Run:
             with _said(self.folder):
                 log = self._logs[side] = (self.folder / f"{side}.log").open("wb")
             self._children[side] = subprocess.Popen(
-                [sys.executable, "-m", f"pytest_kerasdiff.{side}", str(self._job)],
+                # -P: a file of the current folder is no module of the standard library, whatever it is called.
+                [sys.executable, "-P", "-m", f"pytest_kerasdiff.{side}", str(self._job)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -210,15 +214,18 @@ class Run:
     def close(self) -> None:
         """End both processes and remove the run's folder."""
         for process in self._children.values():
-            if process.poll() is None:
-                process.kill()
             with contextlib.suppress(BrokenPipeError):
                 if process.stdin:
-                    process.stdin.close()
-            process.wait()
+                    process.stdin.close()  # which tells it to end
+        for process in self._children.values():
+            try:
+                process.wait(_ENDING_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         for log in self._logs.values():
             log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._temporary.remove()
 
     def _has_ended(self, side: str) -> bool:
         """Whether a process has ended as it should, with its result."""
@@ -233,6 +240,8 @@ class Run:
         for folder in (self.folder, self._cache):
             if folder is not None and folder.exists() and shutil.disk_usage(folder).free < _FULL_BYTES:
                 return f"{folder}: cannot be written: {os.strerror(errno.ENOSPC)}"
+        if status == 0 and (self.folder / _RESULTS[side]).is_symlink():
+            return f"{self._cache}: what was kept of Keras was removed while it was needed: run it once more"
         log = (self.folder / f"{side}.log").read_text("utf-8", "replace")
         if unwritten := _UNWRITTEN.search(log):
             return "{}: cannot be written: {}".format(*unwritten.groups())
@@ -241,6 +250,37 @@ class Run:
         tail = " | ".join(line.strip() for line in lines[-3:])
         words = tail[-600:] or "(none)"
         return f"the {side} process ({_FRAMEWORKS[side]}) {how} without a result; its last words: {words}"
+
+
+class Temporary:
+    """A temporary folder that is removed however this process ends, by one that waits for that."""
+
+    def __init__(self, within: Path | None = None) -> None:
+        """Make it.
+
+        Raises:
+            RunError: It cannot be made.
+        """
+        with _said(within or "the folder for temporary files"):
+            self.path = Path(tempfile.mkdtemp(prefix="kerasdiff-", dir=within))
+        self._remover: subprocess.Popen[bytes] | None = None
+        with contextlib.suppress(OSError):  # without a shell it is removed where this process ends by itself
+            self._remover = subprocess.Popen(
+                ["sh", "-c", _REMOVES, "sh", str(self.path.absolute())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                process_group=0,
+            )
+
+    def remove(self) -> None:
+        """Remove it now."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._remover is not None and self._remover.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._remover.stdin.close()
+            self._remover.wait()
 
 
 @contextlib.contextmanager

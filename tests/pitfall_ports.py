@@ -65,6 +65,16 @@ def right(path: str) -> nn.Module:
 # -- weights ---------------------------------------------------------------------------------------------------------
 
 
+@torch.inference_mode()
+def made_in_inference(path: str) -> nn.Module:
+    return right(path)
+
+
+def over_devices(path: str) -> nn.Module:
+    """Hands on what it is given: it has a mode, and heeds none."""
+    return nn.DataParallel(right(path))
+
+
 def left_at_initialisation(path: str) -> nn.Module:
     torch.manual_seed(0)
     model = Tiny(path)

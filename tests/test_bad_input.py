@@ -206,6 +206,22 @@ def damaged_archive(path: Path) -> None:
     path.write_bytes(data)
 
 
+def attribute(name: str, value: object) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        helpers.write_tiny(path)
+        with h5py.File(path, "a") as file:
+            file.attrs[name] = value
+
+    return write
+
+
+def of_a_time(path: Path) -> None:
+    helpers.write_tiny(path)
+    with h5py.File(path, "a") as file:
+        del file.attrs["model_config"]
+        h5py.h5a.create(file.id, b"model_config", h5py.h5t.UNIX_D32LE, h5py.h5s.create(h5py.h5s.SCALAR))
+
+
 FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "missing": ("net.h5", lambda path: None, ("no such file",)),
     "link-to-itself": ("net.h5", lambda path: path.symlink_to(path), ("no such file",)),
@@ -227,7 +243,13 @@ FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "zip-without-config": ("net.keras", archive(readme_txt="hello"), ("without config.json",)),
     "archive-config-not-json": ("net.keras", archive(config_json="no"), ("config.json is not JSON",)),
     "archive-damaged": ("net.keras", damaged_archive, ("damaged .keras",)),
-    "archive-truncated": ("net.keras", lambda path: path.write_bytes(b"PK\x03\x04 and no more"), ("not a Keras file",)),
+    "archive-truncated": ("net.keras", lambda path: path.write_bytes(b"PK\x03\x04 and no more"), ("damaged .keras",)),
+    "pipe": ("net.h5", os.mkfifo, ("neither a file nor a folder",)),
+    "config-nested": ("net.h5", config_text("[" * 30000), ("model_config is not JSON", "recursion")),
+    "config-that-is-a-list": ("net.h5", attribute("model_config", ["{}", "{}"]), ("model_config is no text",)),
+    "config-of-a-time": ("net.h5", of_a_time, ("damaged HDF5", "No NumPy equivalent")),
+    "version-that-is-a-list": ("net.h5", attribute("keras_version", ["2", "3"]), ("keras_version is no text",)),
+    "archive-config-nested": ("net.keras", archive(config_json="[" * 30000), ("config.json is not JSON", "recursion")),
 }
 
 
@@ -414,7 +436,7 @@ def test_what_keras_refuses_is_one_line(tmp_path: Path) -> None:
     }
     expected = {
         "fine": (),
-        "unknown_class": ("unknown_class.h5", "cannot build the model", "MyActivation"),
+        "unknown_class": ("unknown_class.h5: refused", "'MyActivation', which is not known as a part"),
         "weights_do_not_fit": ("weights_do_not_fit.h5", "cannot load the weights"),
         "weights_missing": ("weights_missing.h5", "cannot load the weights"),
         "weights_only": ("weights only", "--kerasdiff-keras"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_kerasdiff import __main__, cache, child, phases, supervisor
+from pytest_kerasdiff import __main__, aside, cache, child, phases, supervisor
 from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.manifest import Manifest
 from pytest_kerasdiff.options import Settings
@@ -276,3 +276,145 @@ def test_after_kill_9_at_any_moment_the_next_run_is_right(moment: float, folder:
     assert not left
     kept = [path.name for path in (folder / ".pytest_cache" / "d" / "kerasdiff").iterdir()]
     assert [name for name in kept if name.startswith(".")] == [".gitignore"]
+
+
+def nothing_left(folder: Path) -> list[str]:
+    """What is left of a run that was killed, once what removes it had its time."""
+    until = time.monotonic() + 10
+    while (left := helpers.left_behind(folder / "tmp") + helpers.processes_of(folder)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return left
+
+
+WAITS = """
+import pathlib, time
+
+def test_waits():
+    pathlib.Path("waits").touch()
+    time.sleep(60)
+"""
+#: When a run is killed → pytest's arguments, and what is there then.
+KILLED: dict[str, tuple[tuple[str, ...], str]] = {
+    "its comparison has ended": (("net.h5", "test_waits.py", "--keras-model=net.h5"), "waits"),
+    "others wait for their turn": (
+        ("--keras-model=net.h5", "--keras-model=other.h5", "--keras-model=third.h5"),
+        "tmp/kerasdiff-*/candidate.log",
+    ),
+    "workers run and nothing is compared": (("test_waits.py", "-n", "2", "-o", "keras_model=net.h5"), "waits"),
+}
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("moment", KILLED)
+def test_a_pytest_that_is_killed_leaves_no_folder(moment: str, name: str, folder: Path) -> None:
+    for other in ("other.h5", "third.h5"):
+        shutil.copy(folder / "net.h5", folder / other)
+    (folder / "test_waits.py").write_text(WAITS)
+    arguments, sign = KILLED[moment]
+    command = [sys.executable, "-m", "pytest", *arguments, "--kerasdiff-torch=port:build"]
+    with (folder / "log").open("wb") as log:
+        own = helpers.environment(folder)
+        begun = subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True)
+    until = time.monotonic() + 60
+    while not list(folder.glob(sign)):
+        assert begun.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert helpers.left_behind(folder / "tmp")
+    os.kill(begun.pid, signal.Signals[name])
+    begun.wait()
+    if "-n" in arguments:
+        os.killpg(begun.pid, signal.SIGKILL)  # workers of xdist, which sleep
+    assert nothing_left(folder) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_a_recorded_reference_that_was_begun_is_not_left(name: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "pytest_kerasdiff", "net.h5", "--record=kept/ref.h5", "--batch=3000", "--no-cache"]
+    # A shell without job control lets what it starts in the background ignore SIGINT, and so do all below it.
+    restored = (
+        "import os, signal, sys; signal.signal(2, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    begun = subprocess.Popen(
+        [sys.executable, "-c", restored, *command], cwd=folder, env=helpers.environment(folder),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not list(folder.glob("kept/.ref.h5.*")):
+        assert begun.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    os.kill(begun.pid, signal.Signals[name])
+    begun.wait()
+    assert nothing_left(folder) == []
+    assert list((folder / "kept").iterdir()) == []
+
+
+def test_what_a_killed_process_left_beside_a_file_is_removed(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in (f".ref.h5.{gone.pid}", f".ref.h5.{os.getppid()}", ".ref.h5.old", f".other.h5.{gone.pid}"):
+        (tmp_path / name).touch()
+    made = aside.Aside(tmp_path / "ref.h5")
+    made.place()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"ref.h5", f".ref.h5.{os.getppid()}", ".ref.h5.old", f".other.h5.{gone.pid}"}
+
+
+def test_a_cache_that_is_cleared_meanwhile_is_what_is_said(folder: Path) -> None:
+    helpers.own_cache(folder)
+    assert run(folder, "--torch=port:build").returncode == 0
+    slow = "\ndef slow(path):\n    import time\n    time.sleep(5)\n    return build(path)\n"
+    (folder / "port.py").write_text((folder / "port.py").read_text() + slow)
+    command = [sys.executable, "-m", "pytest_kerasdiff", "net.h5", "--torch=port:slow"]
+    begun = subprocess.Popen(command, cwd=folder, env=helpers.environment(folder), stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not list(folder.glob("tmp/kerasdiff-*/reference.h5")):
+        assert begun.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    shutil.rmtree(folder / ".pytest_cache")
+    _, said = begun.communicate()
+    assert begun.returncode == 2
+    cache = folder / ".pytest_cache" / "d" / "kerasdiff"
+    assert said == f"error: {cache}: what was kept of Keras was removed while it was needed: run it once more\n"
+
+
+# -- what the program is started in ----------------------------------------------------------------------------------
+
+#: What is done before → the exit status, and what is said at the end of standard error.
+AROUND: dict[str, tuple[str, int, str]] = {
+    "latin-1": ("export PYTHONIOENCODING=latin-1", 0, ""),
+    "no standard output": ("exec >&-", 0, ""),
+    "no standard error": ("exec 2>&-", 0, ""),
+    "a full disk behind standard output": ("exec >/dev/full", 2, "error: No space left on device\n"),
+    "few files": ("ulimit -n 8", 2, "error: Too many open files\n"),
+    "a folder that is gone": (
+        "mkdir gone; cd gone; rmdir ../gone", 2, "error: the current folder is not there any more\n",
+    ),
+    "Python's safe path": ("export PYTHONSAFEPATH=1 PYTHONPATH=$ROOT", 0, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AROUND)
+def test_the_program_works_or_says_what_is_in_its_way(case: str, folder: Path) -> None:
+    before, status, said = AROUND[case]
+    helpers.share_cache(folder)
+    script = f"{before}; exec {sys.executable} -m pytest_kerasdiff {folder / 'net.h5'} --torch=port:build --report=out"
+    own = helpers.environment(folder, ROOT=str(helpers.ROOT))
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=own, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, said), done.stdout + done.stderr
+    if status == 0:
+        assert json.loads((folder / "out" / "report.json").read_text("utf-8"))["verdict"] == "pass"
+    if case == "latin-1":
+        assert "equivalent: 6 of 6 layers pass" in done.stdout
+
+
+def test_a_file_called_like_a_module_of_python_disturbs_nothing(folder: Path) -> None:
+    for name in ("platform", "random", "dataclasses"):
+        (folder / f"{name}.py").write_text("raise SystemError('imported')\n")
+    script = str(Path(sys.executable).with_name("pytest"))
+    own = helpers.environment(folder, PYTHONPATH=str(helpers.ROOT))
+    command = [script, "net.h5", "--keras-model=net.h5", "--kerasdiff-torch=port:build", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

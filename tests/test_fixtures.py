@@ -79,7 +79,13 @@ def only_line(done: Done) -> str:
 
 REAL = """
 import pytest
+import torch
 from pytest_kerasdiff import readable
+
+torch.set_default_dtype(torch.float64)
+torch.manual_seed(3)
+DRAWN = torch.rand(2)
+torch.manual_seed(3)
 
 
 def test_report(kerasdiff, kerasdiff_model):
@@ -91,6 +97,8 @@ def test_report(kerasdiff, kerasdiff_model):
 def test_port(torch_model, layer_pairs):
     modules = dict(torch_model.named_modules())
     assert type(torch_model).__name__ == "Tiny"
+    assert torch.get_default_dtype() is torch.float64
+    assert torch.equal(torch.rand(2), DRAWN)
     assert not torch_model.training
     assert all(pair.torch.partition(".")[0] in modules or pair.operations for pair in layer_pairs)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,29 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert back.layers == {name: (span, span) if isinstance(span, str) else span for name, span in layers.items()}
     assert back.declared == declared
     assert back.inputs == {"image": InputRule((0, 3, 1, 2)), "my input": InputRule((0, 1))}
+
+
+def test_where_it_cannot_be_written_the_old_one_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kerasdiff.toml"
+    path.write_text('torch = "mine:port"\n')
+
+    def full(self: Path, text: str, encoding: str) -> None:
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(RunError, match=r"kerasdiff\.toml: cannot be written: No space left on device"):
+        manifest.write(path, {}, {}, {}, "other:port")
+    assert path.read_text() == 'torch = "mine:port"\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_a_manifest_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "shared.toml").write_text("")
+    (tmp_path / "kerasdiff.toml").symlink_to("shared.toml")
+    manifest.write(tmp_path / "kerasdiff.toml", {}, {}, {}, "a.b:c")
+    assert (tmp_path / "kerasdiff.toml").is_symlink()
+    assert manifest.read(tmp_path / "shared.toml").torch == "a.b:c"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -565,6 +566,14 @@ def test_the_same_model_twice_is_a_usage_error(fake: Path) -> None:
     run = run_fake(fake, "--keras-model=model.h5", "--keras-model=./model.h5").run
     assert run.returncode == 4
     assert "the same file is named twice" in run.stderr
+
+
+@pytest.mark.parametrize("option", ["record=ref.h5", "reference=ref.h5", "write-manifest=kerasdiff.toml"])
+def test_an_option_that_speaks_of_one_model_is_a_usage_error_with_two(option: str, fake: Path) -> None:
+    shutil.copy(fake / "model.h5", fake / "other.h5")
+    run = run_fake(fake, "--keras-model=model.h5", "--keras-model=other.h5", f"--kerasdiff-{option}").run
+    assert run.returncode == 4
+    assert "speak of one model: run it for one at a time" in run.stderr
 
 
 @pytest.fixture(autouse=True)

@@ -511,7 +511,7 @@ def test_a_file_over_which_hdf5_breaks_is_one_line(breaks: str, side: str, tmp_p
     (tmp_path / "port.py").write_text(helpers.TINY_PORT)
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        f"if sys.orig_argv[1:3] == ['-m', 'pytest_kerasdiff.{side}']:\n"
+        f"if sys.orig_argv[1:4] == ['-P', '-m', 'pytest_kerasdiff.{side}']:\n"
         "    from pytest_kerasdiff import modelfile\n"
         "    import faulthandler\n"
         "    later = faulthandler.dump_traceback_later\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,9 +25,9 @@ from pytest_kerasdiff.align.axes import (
 from pytest_kerasdiff.align.keras_axes import keras_axes
 from pytest_kerasdiff.trace import Array, Candidate, Operation, ReferenceTrace, ReplayError, Value
 
-_MOST_AXES = 4
-"""Whose orders are tried: 24."""
 _AS_KERAS = 1e-5
+_MATRIX = 3
+"""Axes of a batch of matrices: one that is transposed is told from another layout by its place in the model alone."""
 _CHANNELS_FIRST = frozenset({"pool", "norm", "pad", "upsample"})
 """Kinds of operations that have channels first, beside convolutions."""
 
@@ -161,16 +160,19 @@ class Layouts:
         self, torch_value: int, keras_value: int, mine: list[Dimension], theirs: list[Dimension]
     ) -> Sequence[Dimension]:
         """``theirs`` in the order of ``mine``: as sizes say, else as values do; nothing where neither says it."""
-        sizes = [_size(d) for d in mine]
-        if len(theirs) > _MOST_AXES:
-            return theirs
-        orders = list(dict.fromkeys(o for o in itertools.permutations(theirs) if [_size(d) for d in o] == sizes))
+        sizes, others = [_size(d) for d in mine], [_size(d) for d in theirs]
+        if sizes != others and sorted(sizes) == sorted(others) and len(set(sizes)) == len(sizes):
+            return [theirs[others.index(size)] for size in sizes]
+        # As what the layer takes stands, as Keras has it, and images with channels first; the first where values say
+        # nothing.
+        orders = [self._order_of_inputs(keras_value, theirs), theirs]
+        if len(self.keras[keras_value]) > _MATRIX:
+            orders.append([*theirs[-1:], *theirs[:-1]])
+        orders = [o for n, o in enumerate(orders) if o not in orders[:n] and [_size(d) for d in o] == sizes]
         if len(orders) < 2:
             return orders[0] if orders else theirs
         if not all(map(_is_new, mine)):
             return ()
-        carried = self._order_of_inputs(keras_value, theirs)
-        orders.sort(key=lambda order: list(order) != carried)  # where values say nothing, the first is taken
         have = self._resolved(self.torch[torch_value])
         bound = [dict(zip(mine, order, strict=True)) for order in orders]
         return orders[self._nearest(torch_value, keras_value, [tuple(b.get(d, d) for d in have) for b in bound])]
@@ -237,7 +239,7 @@ class Layouts:
             if len(options) > 1 and not convolved and kind not in _CHANNELS_FIRST:
                 carried_on = self._order_of_inputs(keras_value, want)
                 options.sort(key=lambda option: list(option) != carried_on)
-            return options[self._nearest(torch_value, keras_value, options)]
+            return options[self._nearest(torch_value, keras_value, options) if len(want) > _MATRIX else 0]
         # A fault may have changed the sizes; what a convolution takes or gives has channels first all the same.
         return tuple(want[i] for i in orders[0]) if convolved else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pytest_kerasdiff import child
+from pytest_kerasdiff.errors import RunError, not_imported
 from pytest_kerasdiff.scan import first
 
 
@@ -13,10 +14,8 @@ def work(job: child.Job) -> None:
     first.scan(job, "candidate")
     try:
         import torch
-    except ImportError:
-        from pytest_kerasdiff.errors import RunError
-
-        raise RunError("torch is not installed in this environment: pip install 'pytest-kerasdiff[torch]'") from None
+    except ImportError as error:
+        raise RunError(not_imported(error, "torch")) from None
     from pytest_kerasdiff import engine
     from pytest_kerasdiff.candidate.loader import Port
 

@@ -56,7 +56,9 @@ def _end_inference(model: torch.nn.Module) -> None:
 
     for module in model.modules():
         for held in cast("list[dict[str, Any]]", [module._parameters, module._buffers]):
-            held.update({name: copy(t) for name, t in held.items() if t is not None and t.is_inference()})
+            for name, tensor in [*held.items()]:
+                if tensor is not None and tensor.is_inference():
+                    held[name] = copy(tensor)
 
 
 class Port:

@@ -86,8 +86,9 @@ class Switches:
 
 def modes(model: torch.nn.Module) -> list[str]:
     """Modules in training mode whose mode matters: the model itself, those of torch that heed it, the user's own."""
-    # A graph made from a model has the mode it was made in; only modules of torch that it calls heed their flags.
-    own = not isinstance(model, torch.fx.GraphModule)
+    # A graph made from a model has the mode it was made in, and what only hands on has none; only modules of torch that
+    # it calls heed their flags.
+    own = not isinstance(model, torch.fx.GraphModule | torch.nn.DataParallel)
     found = ["the model"] if own and getattr(model, "training", False) else []
     for path, module in model.named_modules():
         heeds = isinstance(module, _MODE_MATTERS) or (own and not type(module).__module__.startswith("torch.nn."))

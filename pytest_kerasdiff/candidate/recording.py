@@ -364,5 +364,5 @@ def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 
 def _constant_array(tensor: torch.Tensor) -> Array:
-    detached = tensor.detach()
+    detached = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
     return (detached.float() if detached.dtype in (torch.bfloat16, torch.float16) else detached).cpu().numpy()

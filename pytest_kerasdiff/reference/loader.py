@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from pytest_kerasdiff import specs
-from pytest_kerasdiff.errors import RunError
+from pytest_kerasdiff.errors import RunError, in_short
 from pytest_kerasdiff.modelfile import ModelFile
 from pytest_kerasdiff.options import Settings
 from pytest_kerasdiff.reference import checkpoint, weightfile
@@ -25,21 +25,25 @@ def import_keras(file: ModelFile) -> ModuleType:
     0.2x + 0.5 only to tf_keras. Where tf_keras is missing, Keras 3 tries.
 
     Raises:
-        RunError: No Keras is installed.
+        RunError: No Keras is installed, or it cannot be imported.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the reference is defined on CPU
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     names = ["keras"] if file.keras_major >= 3 else ["tf_keras", "keras"]
-    missing = ""
+    errors: list[ImportError] = []
     for name in names:
         if name == "keras":
             os.environ["KERAS_BACKEND"] = "tensorflow"
         try:
             return __import__(name)
         except ImportError as error:
-            missing = missing or error.name or name
+            errors.append(error)
+    first = errors[0]
+    if not isinstance(first, ModuleNotFoundError):
+        raise RunError(f"{file.path}: {names[0]} cannot be imported: {in_short(first)}")
     extra = "tensorflow" if file.keras_major >= 3 else "tf-keras"
+    missing = first.name or names[0]
     raise RunError(f"{file.path}: needs {missing}, which is not installed: pip install 'pytest-kerasdiff[{extra}]'")
 
 

@@ -33,6 +33,8 @@ def model(path: Path, trust: bool, reads_config: bool = True) -> None:
         reason = next(_reasons(path, trust, reads_config), None)
     except RunError:
         raise
+    except PermissionError:
+        raise RunError(f"{path}: cannot be read: permission denied") from None
     except RecursionError:
         reason = "its config is nested too deeply"
     except Exception as error:  # what h5py and zipfile raise of a damaged file is whatever they meet
@@ -60,6 +62,7 @@ def recorded(path: Path) -> None:
 
 def _reasons(path: Path, trust: bool, reads_config: bool) -> Iterator[str]:
     elements: int | None = None
+    modelfile.demand(path)
     if path.is_dir():
         yield from folder.reasons(path)
         file = modelfile.read(path)
