@@ -11,7 +11,15 @@ from pytest_kerasdiff.checklist import MODEL, OF_THE_MODEL
 from tests import helpers
 from tests.helpers import Compared, Report
 
-RIGHT = ("right", "rate_of_zero", "without_gradient", "not_frozen", "made_in_inference", "over_devices")
+RIGHT = (
+    "right",
+    "rate_of_zero",
+    "without_gradient",
+    "not_frozen",
+    "made_in_inference",
+    "over_devices",
+    "through_float32",
+)
 ASKED_FOR = {"preprocessing", "onnx", "accuracy", "throughput"}
 ELSEWHERE = {*ASKED_FOR, "training_notes"}
 

@@ -280,6 +280,7 @@ class Recording:
                 "device": str(next(iter(inputs.values())).device),
                 "output_names": json.dumps(list(output_names)),
                 "candidate_precision": str(self._precision).removeprefix("torch."),
+                **({"converts_to": "float32"} if self.casts else {}),
             },
             tuple(notes),
         )
