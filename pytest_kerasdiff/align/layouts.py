@@ -184,10 +184,8 @@ class Layouts:
         """
         if len(options) < 2 or self._reference.sketches:
             return 0
-        values, whole_model = (
-            self._reference.values,
-            dict(zip(self._reference.inputs, self._candidate.trace.inputs, strict=False)),
-        )
+        values = self._reference.values
+        whole_model = dict(zip(self._reference.inputs, self._candidate.trace.inputs, strict=False))
         own = {v: self._pairs[v] for v in self._layers[keras_value].inputs if v in self._pairs}
         limit = _AS_KERAS * float(np.abs(np.nan_to_num(values[keras_value])).max(initial=0))
         for taken in (whole_model | own, whole_model):

@@ -79,9 +79,13 @@ class Recording:
         self._modules: list[tuple[str, int, bool]] = [("", 0, False)]
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._calls: Counter[str] = Counter()
+        self._samples: set[int] = set()
         self.casts: list[str] = []
         self.strangers: list[str] = []
-        """Where arrays of floats come into play that no parameter, buffer, attribute or operation has made."""
+        """Where arrays of floats come into play that no parameter, buffer, attribute or operation has made.
+
+        Those alone that may have a row for each sample.
+        """
         self.reached: list[tuple[str, str]] = []
         # A forward pass in training mode changes them.
         self._buffers = {name: tensor.detach().clone() for name, tensor in model.named_buffers()}
@@ -172,7 +176,7 @@ class Recording:
         key = id(tensor)
         if not self._knows(tensor):
             name = self._own_name(tensor)
-            if not name and tensor.is_floating_point() and tensor.numel() > 1:
+            if not name and tensor.is_floating_point() and not self._samples.isdisjoint(tensor.shape):
                 self.strangers.append(source.caller())
             self._constant(tensor, name)
         writes = self._writes.get(_memory(tensor), [])
@@ -250,6 +254,7 @@ class Recording:
 
     def input(self, tensor: torch.Tensor) -> int:
         """Make a tensor an input of the program."""
+        self._samples.update(tensor.shape[:1])
         return self._value(tensor)
 
     def program(
