@@ -34,8 +34,8 @@ _PASSIVE = "__passive_serialization__"
 _VOCABULARIES = frozenset({"vocabulary", "idf_weights"})
 _PATH = re.compile(r"(?:^|_)(?:file|filepath|filename|path|ckpt|checkpoint|dir|directory|url)(?:_|$)")
 """Settings of layers that Keras reads a file for: these where they are text, and what is called like that."""
-_UNREAD = "compile_config"
-"""What Keras is not given."""
+_UNREAD = ("compile_config", "_initializer")
+"""Ends of the settings that Keras is not given. Source: ``_convert`` in reference/loader.py."""
 _NUMBERS = frozenset({"shared_object_id", "seed", "vocabulary", "salt"})
 """Settings that are no sizes, however large."""
 _SIZES = frozenset({"units", "filters", "input_dim", "output_dim", "num_heads", "key_dim", "projection_dim"})
@@ -79,7 +79,7 @@ def _walk(node: Any, layer: str, depth: int, trust: bool, elements: int | None, 
         if elements is not None:
             yield from _too_large(node, layer, max(elements, 1))
         for key, value in node.items():
-            if key != _UNREAD:
+            if not key.endswith(_UNREAD):
                 yield from _walk(value, layer, depth + 1, trust, elements, sizes and key not in _NUMBERS)
     elif isinstance(node, int) and abs(node) > _LARGEST and sizes:
         yield f"layer {layer!r} declares {node}, more than a dimension may be"
