@@ -112,7 +112,7 @@ def _demand_followed(
         return
     for number, before, once_more, other in zip(program.trace.outputs, recorded, again, others, strict=False):
         expected = once_more if number is None else replayed[number]
-        if (before is None or _near(before, once_more)) and not _near(expected, other):
+        if (before is None or alike(before, once_more, _NEAR)) and not alike(expected, other, _NEAR):
             places = ", ".join(dict.fromkeys(place for place in strangers if place))
             where = f" (its results come back at {places})" if places else ""
             raise UnfollowedError(
@@ -122,9 +122,10 @@ def _demand_followed(
             )
 
 
-def _near(one: Array, other: Array) -> bool:
+def alike(one: Array, other: Array, tolerance: float) -> bool:
+    """Whether two outputs differ by no more than a tolerance, relative to their scale where that is over 1."""
     scale = float(np.abs(np.nan_to_num(other)).max(initial=1.0))
-    return one.shape == other.shape and np.allclose(one, other, 0, _NEAR * scale, equal_nan=True)
+    return one.shape == other.shape and np.allclose(one, other, 0, tolerance * scale, equal_nan=True)
 
 
 def uncompiled() -> contextlib.AbstractContextManager[Any]:

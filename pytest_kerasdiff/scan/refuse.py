@@ -54,7 +54,7 @@ def recorded(path: Path) -> None:
     try:
         with path.open("rb") as stream:
             reason = next(arrays.reasons(stream, path.stat().st_size, "", _DEFLATES), None)
-    except Exception as error:
+    except Exception as error:  # as above: an object that h5py cannot even look at hides what comes after it
         raise RunError(f"{path}: a damaged recorded reference: {in_short(error)}") from None
     if reason is not None:
         raise RunError(f"{path}: refused: {reason}")
