@@ -265,6 +265,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
+@pytest.hookimpl(tryfirst=True)  # before the tables of others, in whatever order the plugins were found
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the verdict of every model, faults first."""
     session = terminalreporter.config.stash.get(SESSION, None)
