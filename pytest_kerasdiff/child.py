@@ -27,6 +27,8 @@ PREDICTIONS = "predictions.h5"
 LAYERS = "layers.json"
 """Every call of every layer, as the reference process found them: ``[name, class, config]``."""
 REPORT = "report.json"
+SCAN = "scan"
+"""The side that does nothing but scan."""
 SCANNED = "scanned"
 """Is there when a process has scanned the model: what reads it after that comes to an end."""
 UNFINISHED: set[Path] = set()

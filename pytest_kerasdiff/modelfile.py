@@ -176,8 +176,6 @@ def read(path: Path) -> ModelFile:
     try:
         if path.is_dir():
             return ModelFile(path, "2", savedmodel.read_config(path))
-        with path.open("rb"):
-            pass
         return _read_archive(path) if is_archive(path) else _read_hdf5(path)
     except PermissionError:
         raise RunError(f"{path}: cannot be read: permission denied") from None

@@ -22,9 +22,8 @@ from pytest_kerasdiff.errors import RunError
 from pytest_kerasdiff.options import Settings
 
 SIDES = ("reference", "candidate")
-_SCAN = "scan"
-_FRAMEWORKS = {"reference": "Keras", "candidate": "torch", _SCAN: "h5py"}
-_RESULTS = {"reference": child.REFERENCE_TRACE, "candidate": child.REPORT, _SCAN: child.SCANNED}
+_FRAMEWORKS = {"reference": "Keras", "candidate": "torch", child.SCAN: "h5py"}
+_RESULTS = {"reference": child.REFERENCE_TRACE, "candidate": child.REPORT, child.SCAN: child.SCANNED}
 _POLL_S = 0.02
 _FULL_BYTES = 2**16
 """A disk with less room is full: a process may have died of it without a word."""
@@ -298,7 +297,7 @@ def scan(settings: Settings, rootdir: Path) -> None:
     Raises:
         RunError: See there.
     """
-    run = Run(settings, rootdir, sides=(_SCAN,))
+    run = Run(settings, rootdir, sides=(child.SCAN,))
     try:
         with contextlib.suppress(ImportError):  # modelfile names it
             import h5py  # noqa: F401  # whoever has a model scanned reads it next; the scan's process imports it now

@@ -109,7 +109,7 @@ class Port:
             except RunError as error:
                 first = first or error
                 continue
-            self._call = self._caller(list(names), isinstance(arguments, Mapping), gather)
+            self._call = recorder.caller(self.model, list(names), isinstance(arguments, Mapping), gather)
             if self._onnx is not None:
                 _confirm(self._onnx, arguments, program)
             return program
@@ -196,15 +196,6 @@ class Port:
             yield
         finally:
             torch.set_default_dtype(compared_in)
-
-    def _caller(self, names: Sequence[str], by_name: bool, gather: _Gather | None) -> observer.Call:
-        def call(tensors: Sequence[torch.Tensor]) -> Any:
-            named = dict(zip(names, tensors, strict=True))
-            if gather is not None:
-                return self.model(gather(named))
-            return self.model(**named) if by_name else self.model(*tensors)
-
-        return call
 
     def _record(self, arguments: _Arguments, gather: _Gather | None) -> Program:
         device = self._settings.device

@@ -57,15 +57,10 @@ def record(
         numbers = {name: recording.input(t) for name, t in tensors.items()}
         enter = torch.nn.modules.module.register_module_forward_pre_hook(recording.enter)
         leave = torch.nn.modules.module.register_module_forward_hook(recording.leave, always_call=True)
-
-        def call(given: Mapping[str, torch.Tensor]) -> Any:
-            if gather is not None:
-                return model(gather(given))
-            return model(**given) if isinstance(arguments, Mapping) else model(*given.values())
-
+        call = caller(model, list(tensors), isinstance(arguments, Mapping), gather)
         try:
             with Mode(recording), uncompiled(), autocast_refused(dtype, torch.device(device).type):
-                result = call(tensors)
+                result = call([*tensors.values()])
         except Exception as error:
             raise RunError(_forward_error(error, recording, kept)) from error
         finally:
@@ -79,14 +74,31 @@ def record(
         names = list(result) if isinstance(result, dict) and len(result) == len(outputs) else []
         program = recording.program({numbers[name]: kept[name] for name in tensors}, outputs, notes, names)
         if recording.strangers or None in program.trace.outputs:
-            _demand_followed(program, call, {name: (numbers[name], t) for name, t in kept.items()}, recording.strangers)
+            _demand_followed(program, call, {numbers[name]: t for name, t in kept.items()}, recording.strangers)
         return program
+
+
+def caller(
+    model: torch.nn.Module,
+    names: Sequence[str],
+    by_name: bool,
+    gather: Callable[[Mapping[str, torch.Tensor]], Any] | None,
+) -> Callable[[Sequence[torch.Tensor]], Any]:
+    """What calls a model with its inputs in order: by position, by their names, or gathered into one argument."""
+
+    def call(tensors: Sequence[torch.Tensor]) -> Any:
+        named = dict(zip(names, tensors, strict=True))
+        if gather is not None:
+            return model(gather(named))
+        return model(**named) if by_name else model(*tensors)
+
+    return call
 
 
 def _demand_followed(
     program: Program,
-    call: Callable[[Mapping[str, torch.Tensor]], Any],
-    inputs: Mapping[str, tuple[int, torch.Tensor]],
+    call: Callable[[Sequence[torch.Tensor]], Any],
+    inputs: Mapping[int, torch.Tensor],
     strangers: Sequence[str],
 ) -> None:
     """Let the program be the model: on other inputs, which are the samples in reverse order, it gives the same.
@@ -96,17 +108,17 @@ def _demand_followed(
     Raises:
         UnfollowedError: It gives something else.
     """
-    turned = {name: tensor.flip(0) if tensor.ndim else tensor for name, (_, tensor) in inputs.items()}
+    turned = {number: tensor.flip(0) if tensor.ndim else tensor for number, tensor in inputs.items()}
     recorded = [program.recorded.get(v) if v is not None else None for v in program.trace.outputs]
     try:
         with uncompiled():
             again, others = (
-                [t.detach().cpu().numpy() for t in tensors_in(call({name: t.clone() for name, t in given.items()}))]
-                for given in ({name: tensor for name, (_, tensor) in inputs.items()}, turned)
+                [t.detach().cpu().numpy() for t in tensors_in(call([t.clone() for t in given.values()]))]
+                for given in (inputs, turned)
             )
         replayed = program.run(
             [v for v in program.trace.outputs if v is not None],
-            {inputs[name][0]: tensor.cpu().numpy() for name, tensor in turned.items()},
+            {number: tensor.cpu().numpy() for number, tensor in turned.items()},
         )
     except Exception:  # what cannot be run again is said by the check of that
         return

@@ -6,4 +6,4 @@ from pytest_kerasdiff import child
 from pytest_kerasdiff.scan import first
 
 if __name__ == "__main__":
-    child.main(first.SCAN, lambda job: first.scan(job, first.SCAN))
+    child.main(child.SCAN, lambda job: first.scan(job, child.SCAN))

@@ -11,8 +11,6 @@ from pathlib import Path
 from pytest_kerasdiff import child
 from pytest_kerasdiff.scan import refuse
 
-SCAN = "scan"
-"""The side that does nothing but scan."""
 _LONGEST_S = 60.0
 """A file of 1,700 layers takes less than one."""
 _ENDLESS = f"damaged: HDF5's own library crashed over it, or came to no end in {_LONGEST_S:g} s"
@@ -30,7 +28,7 @@ def scan(job: child.Job, side: str) -> None:
     settings = job.settings
     with _outlived(job, side, settings.keras_model):
         # What is only listed is not built, and the code that builds it may be named later.
-        refuse.model(settings.keras_model, settings.trust, settings.keras is None and side != SCAN)
+        refuse.model(settings.keras_model, settings.trust, settings.keras is None and side != child.SCAN)
     if settings.reference is not None:
         with _outlived(job, side, settings.reference):
             refuse.recorded(settings.reference)
