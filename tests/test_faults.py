@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -286,6 +287,15 @@ def nothing_left(folder: Path) -> list[str]:
     return left
 
 
+def wait_for(pattern: str, folder: Path, begun: subprocess.Popen[Any]) -> None:
+    """Wait until there is such a path, while the process that makes it lives."""
+    until = time.monotonic() + 60
+    while not list(folder.glob(pattern)):
+        assert begun.poll() is None, f"it has ended with status {begun.returncode}"
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
 WAITS = """
 import pathlib, time
 
@@ -315,11 +325,7 @@ def test_a_pytest_that_is_killed_leaves_no_folder(moment: str, name: str, folder
     with (folder / "log").open("wb") as log:
         own = helpers.environment(folder)
         begun = subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True)
-    until = time.monotonic() + 60
-    while not list(folder.glob(sign)):
-        assert begun.poll() is None, (folder / "log").read_text()
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_for(sign, folder, begun)
     assert helpers.left_behind(folder / "tmp")
     os.kill(begun.pid, signal.Signals[name])
     begun.wait()
@@ -339,11 +345,7 @@ def test_a_recorded_reference_that_was_begun_is_not_left(name: str, folder: Path
         [sys.executable, "-c", restored, *command], cwd=folder, env=helpers.environment(folder),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until = time.monotonic() + 60
-    while not list(folder.glob("kept/.ref.h5.*")):
-        assert begun.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.001)
+    wait_for("kept/.ref.h5.*", folder, begun)
     os.kill(begun.pid, signal.Signals[name])
     begun.wait()
     assert nothing_left(folder) == []
@@ -368,11 +370,7 @@ def test_a_cache_that_is_cleared_meanwhile_is_what_is_said(folder: Path) -> None
     (folder / "port.py").write_text((folder / "port.py").read_text() + slow)
     command = [sys.executable, "-m", "pytest_kerasdiff", "net.h5", "--torch=port:slow"]
     begun = subprocess.Popen(command, cwd=folder, env=helpers.environment(folder), stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    while not list(folder.glob("tmp/kerasdiff-*/reference.h5")):
-        assert begun.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for("tmp/kerasdiff-*/reference.h5", folder, begun)
     shutil.rmtree(folder / ".pytest_cache")
     _, said = begun.communicate()
     assert begun.returncode == 2
