@@ -106,7 +106,7 @@ def _made(
         "expected": judge.in_port_layout(value, torch_value),
         **{f"keras_input_{i}": reference.values[v] for i, v in enumerate(layer.inputs)},
         "keras_output": reference.values[value],
-        **{f"keras_weight_{name}": reference.weights[layer.weight_owner, name] for name in layer.weights},
+        **{f"keras_weight_{name}": array for name, array in reference.weights_of(layer).items()},
     }
     title = " ".join(f"{entry['name']} ({entry['class']}) → {entry['torch']}".split())
     words = _SCRIPT.format(

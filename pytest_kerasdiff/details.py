@@ -88,7 +88,7 @@ def weights(reference: ReferenceTrace, judge: Judge, position: int) -> dict[str,
         if origin in trace.parameters
     )
     return {
-        "keras": [_statistics(name, reference.weights[layer.weight_owner, name]) for name in layer.weights],
+        "keras": [_statistics(name, array) for name, array in reference.weights_of(layer).items()],
         "torch": [_statistics(name, trace.parameters[name]) for name in names],
     }
 

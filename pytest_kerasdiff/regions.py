@@ -150,9 +150,8 @@ class _Held:
 
     def all_of(self, reference: ReferenceTrace, position: int) -> bool:
         """Whether every weight of a layer is held: its rows or columns, or the elements of a vector."""
-        layer = reference.layers[position]
-        weights = (reference.weights[layer.weight_owner, name] for name in layer.weights)
-        return all(self._has(np.asarray(weight, np.float32)) for weight in weights)
+        weights = reference.weights_of(reference.layers[position])
+        return all(self._has(np.asarray(weight, np.float32)) for weight in weights.values())
 
     def _has(self, weight: Array) -> bool:
         if weight.ndim < 2:

@@ -165,9 +165,13 @@ class ReferenceTrace:
             self._glances[value] = Glance.of(self.values[value] if array is None else array)
         return self._glances[value]
 
+    def weights_of(self, layer: Layer) -> dict[str, Array]:
+        """The weights of a layer by name, in Keras's order."""
+        return {name: self.weights[layer.weight_owner, name] for name in layer.weights}
+
     def weight_shapes(self, layer: Layer) -> list[tuple[int, ...]]:
         """Shape of each weight of a layer, in Keras's order."""
-        return [self.weights[layer.weight_owner, name].shape for name in layer.weights]
+        return [array.shape for array in self.weights_of(layer).values()]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 from pytest_kerasdiff.align import anchors
+from pytest_kerasdiff.align.graph import Graph
 from pytest_kerasdiff.align.operations import torch_graph
 from pytest_kerasdiff.align.primitives import keras_graph
 from pytest_kerasdiff.align.weights import Claims
 from pytest_kerasdiff.trace import CandidateTrace, ReferenceTrace
+
+_JOINING = frozenset({"concat", "pad"})
+"""Kinds of operations that join a step with the next layer's state, which is zeros in the first."""
 
 
 def find(reference: ReferenceTrace, candidate: CandidateTrace) -> list[tuple[int, ...]]:
@@ -37,7 +42,9 @@ def _handed_on(anchor: anchors.Anchor, sides: anchors.Sides) -> list[tuple[int, 
     assert node is not None
     owner = sides.reference.layers[node.owner].weight_owner
     for value in sorted(anchor.seats, key=torch.order):
-        takers = {frozenset(sides.claims.of_operation[i]) for i in torch.consumers.get(value, [])}
+        if (made_by := torch.node(value)) is not None and made_by.kind in _JOINING:
+            continue
+        takers = {frozenset(sides.claims.of_operation[i]) for i in _takers(torch, value)}
         for keys in takers:
             if keys and all(layer != owner for layer, _ in keys):
                 taken_by.setdefault(keys, []).append(value)
@@ -47,3 +54,10 @@ def _handed_on(anchor: anchors.Anchor, sides: anchors.Sides) -> list[tuple[int, 
         for values in taken_by.values()
         if all(torch.is_ancestor(a, b) and shapes[a] == shapes[b] for a, b in itertools.pairwise(values))
     ]
+
+
+def _takers(torch: Graph, value: int) -> Iterator[int]:
+    """The operations that take a value, also where it is first joined with the other layer's state."""
+    for i in torch.consumers.get(value, []):
+        joined = torch.nodes[i].kind in _JOINING
+        yield from torch.consumers.get(torch.nodes[i].outputs[0], []) if joined else [i]

@@ -111,7 +111,7 @@ def _kernel(sides: Sides, branch: _Branch, source: int) -> Kernel:
         kernel = np.eye(shape[-1]).reshape(shape[-1], shape[-1], *[1] * (len(shape) - 2))
     if branch.norm is not None:
         layer = reference.layers[branch.norm.owner]
-        held = {n.rpartition("/")[2]: reference.weights[layer.weight_owner, n] for n in layer.weights}
+        held = {n.rpartition("/")[2]: array for n, array in reference.weights_of(layer).items()}
         factor = held.get("gamma", np.ones(1)).astype(np.float64) / np.sqrt(
             held["moving_variance"].astype(np.float64) + float(layer.config["epsilon"])
         )

@@ -93,17 +93,60 @@ def pieces(array: Array) -> Iterator[Array]:
                 yield from np.split(array, parts)
 
 
+def _by_gate(weights: Mapping[str, Array]) -> Iterator[tuple[Array, tuple[str, ...]]]:
+    """What a recurrent layer by hand may hold: its gates apart, and both kernels for [input, state] in one product.
+
+    Args:
+        weights: Of a layer, by name: ``kernel`` (…, in, gates · units), ``recurrent_kernel`` (…, units, gates · units),
+            ``bias`` (gates · units) or (2, gates · units); of one with several cells the cell stands before the name.
+
+    Yields:
+        An array, and the names of the weights that it is made of.
+    """
+    for name, recurrent in weights.items():
+        prefix, found, _ = name.partition("recurrent_kernel")
+        kernel, bias = weights.get(f"{prefix}kernel"), weights.get(f"{prefix}bias")
+        if not found or kernel is None or kernel.ndim != recurrent.ndim or recurrent.ndim < 2 or not recurrent.size:
+            continue
+        gates, rest = divmod(recurrent.shape[-1], recurrent.shape[-2])
+        if rest:
+            continue
+        held: list[tuple[Array, tuple[str, ...]]] = [(kernel, (f"{prefix}kernel",)), (recurrent, (name,))]
+        if kernel.shape[:-2] == recurrent.shape[:-2]:
+            both = np.concatenate([kernel, recurrent], -2), (f"{prefix}kernel", name)
+            held.append(both)
+            yield both
+        if bias is not None:
+            sums = [bias.sum(0, dtype=bias.dtype)] if bias.ndim == 2 else []
+            held += [(own, (f"{prefix}bias",)) for own in (bias, *sums)]
+        for array, names in held:
+            if array.shape[-1] == recurrent.shape[-1]:
+                yield from ((block, names) for block in np.split(array, gates, -1))
+
+
+def known(reference: ReferenceTrace) -> dict[int, set[Key]]:
+    """Fingerprint of everything that a constant of the port may hold of the file → the weights that it is of."""
+    index: dict[int, set[Key]] = {}
+    for key, array in reference.weights.items():
+        for piece in pieces(array) if array.ndim == 2 and array.shape[0] == 2 else [array]:
+            mark = fingerprint(piece)
+            if mark is not None:
+                index.setdefault(mark, set()).add(key)
+    by_gate: dict[int, set[Key]] = {}
+    for layer in reference.layers:
+        for array, names in _by_gate(reference.weights_of(layer)):
+            mark = fingerprint(array)
+            if mark is not None:
+                by_gate.setdefault(mark, set()).update((layer.weight_owner, name) for name in names)
+    return by_gate | index
+
+
 class Claims:
     """For every torch operation, the Keras weights that its constants hold."""
 
     def __init__(self, reference: ReferenceTrace, candidate: CandidateTrace) -> None:
         """Compare the content of all weights and all constants that operations take."""
-        index: dict[int, set[Key]] = {}
-        for key, array in reference.weights.items():
-            for piece in pieces(array) if array.ndim == 2 and array.shape[0] == 2 else [array]:
-                mark = fingerprint(piece)
-                if mark is not None:
-                    index.setdefault(mark, set()).add(key)
+        index = known(reference)
         used = {number for operation in candidate.operations for number in operation.constants}
         found = {number: self._matches(candidate, number, index) for number in used}
         self.of_operation: list[set[Key]] = [

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from pytest_kerasdiff.align.weights import canonical
 from pytest_kerasdiff.checks import explain, strangers
 from pytest_kerasdiff.checks.held import COMPUTED, Found, Held, constants_of, held
 from pytest_kerasdiff.checks.subject import Subject
@@ -183,12 +184,10 @@ def _order_in_words(where: str, order: Sequence[int], gates: int) -> str:
     return f"the gates in {where} stand as {_letters(order, gates)}, torch's as {_letters(_TORCH[gates], gates)}"
 
 
-def order_found(name: str, weight: Array, port: Array, where: str) -> Found | None:
-    """The four gates of an LSTM along the first axis in another order than Keras's."""
-    order = blocks_in_order(weight, port, 4)
-    if order is None or order == _TORCH[4]:
-        return None
-    return Found(_CAUSES[4], f"{name}: {_order_in_words(where, order, 4)}", "unproven")
+def of_images(name: str, weight: Array, constants: Sequence[Held]) -> Found | None:
+    """What a port by hand holds of a weight of a ConvLSTM, as it is or with its gates apart; None where it does not."""
+    found = _anywhere(name, weight, True, 4, constants)
+    return found if found.cause in ("", _CAUSES[4]) else None
 
 
 def _biases(cell: Cell, quad: Quad, subject: Subject) -> Found:
@@ -274,9 +273,9 @@ def _bias_anywhere(name: str, bias: Array, gates: int, constants: Sequence[Held]
 
 
 def _anywhere(name: str, weight: Array, matrix: bool, gates: int, constants: Sequence[Held]) -> Found:
-    rows = weight.T if weight.ndim == 2 and matrix else weight
+    rows = canonical("conv", "", weight) if weight.ndim > 1 and matrix else weight
     for holder in constants:
-        for port in (holder.array, holder.array.T):
+        for port in _views(holder.array, rows):
             if port.shape != rows.shape:
                 continue
             if same(port, rows):
@@ -299,6 +298,16 @@ def _within(block: Array, array: Array) -> bool:
         return any(_within(block, row) for row in array) if array.ndim == 2 and len(array) <= 2 else False
     return any(
         same(way, block) if way.size == block.size else explain.place_of(block, way) is not None
-        for way in ((array, array.T) if block.ndim == 2 else (array,))
+        for way in _views(array, block)
         if way.ndim == block.ndim
     )
+
+
+def _views(array: Array, wanted: Array) -> Iterator[Array]:
+    """A kernel, a matrix also transposed, and both ends of one for more channels: [input, state] in one product."""
+    ways = (array, array.T) if array.ndim == 2 else (array,)
+    yield from ways
+    for kernel in ways if array.ndim == wanted.ndim > 1 else ():
+        if kernel.shape[1] > wanted.shape[1]:
+            yield kernel[:, : wanted.shape[1]]
+            yield kernel[:, -wanted.shape[1] :]

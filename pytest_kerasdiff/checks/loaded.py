@@ -52,6 +52,7 @@ def _unmatched(whole: Whole) -> Iterator[tuple[str, str]]:
     users = layers_of(whole)
     weights = whole.reference.weights.values()
     known = {mark for array in weights for mark in by_content.fingerprints_of_pieces(array)} - {None}
+    known |= by_content.known(whole.reference).keys()
     for name, array in whole.candidate.parameters.items():
         if not users[name] or not users[name] <= wrong or array.dtype.kind != "f" or array.size < 2:
             continue
@@ -145,12 +146,13 @@ def _missing(whole: Whole) -> Iterator[tuple[str, str]]:
     marks = {
         mark for array in arrays if array.dtype.kind == "f" for mark in by_content.fingerprints_of_pieces(array)
     } - {None}
+    held = {key for mark, keys in by_content.known(whole.reference).items() if mark in marks for key in keys}
     for position in wrong:
         layer = whole.reference.layers[position]
         names = [
-            name for name in layer.weights
-            if (mark := by_content.fingerprint(whole.reference.weights[layer.weight_owner, name])) is not None
-            and mark not in marks and not _held_mostly(whole, position, name)
+            name for name, array in whole.reference.weights_of(layer).items()
+            if by_content.fingerprint(array) is not None
+            and (layer.weight_owner, name) not in held and not _held_mostly(whole, position, name)
         ]  # fmt: skip
         if names:
             yield "weights-not-loaded", f"{shortened(names)} of {layer.name} is in no parameter of the port"

@@ -135,7 +135,7 @@ def subject_of(
         functions, last = stranger
     return Subject(
         layer,
-        {name: reference.weights[layer.weight_owner, name] for name in layer.weights},
+        reference.weights_of(layer),
         trace.operations[main] if main is not None else None,
         {n: trace.constants[n] for n in numbers},
         bool(alignment.fold(position)),

@@ -106,10 +106,8 @@ def _of(name: str, weight: Array, subject: Subject, constants: Sequence[Held], c
     packed = explain.in_a_larger_one(name, weight, kernel, constants)
     if packed is not None:
         return packed
-    if class_name.startswith("ConvLSTM"):
-        for holder, form in nearest:
-            if (order := gates.order_found(name, form, holder.array, holder.where)) is not None:
-                return order
+    if class_name.startswith("ConvLSTM") and (by_gate := gates.of_images(name, weight, constants)) is not None:
+        return by_gate
     if class_name == "Embedding":
         return tables.compare(name, weight, subject, constants, nearest)
     return explain.explain(name, weight, kernel, subject, constants, nearest, flattened)

@@ -61,7 +61,7 @@ def _order(case: Case, shape: Sequence[int], keras_value: int, torch_value: int)
 
 
 def _own(case: Case, layer: Layer, shape: tuple[int, ...]) -> Chain | None:
-    weights = {n.rpartition("/")[2]: case.reference.weights[layer.weight_owner, n] for n in layer.weights}
+    weights = {n.rpartition("/")[2]: array for n, array in case.reference.weights_of(layer).items()}
     kernel, bias = weights.get("kernel"), weights.get("bias")
     if kernel is None or layer.config.get("data_format") == "channels_first":
         return None

@@ -153,7 +153,7 @@ def input_normalization(case: Case, layer: Layer, keras_value: int, torch_value:
 def normalization(case: Case, layer: Layer, keras_value: int, torch_value: int) -> Piece | None:
     """A normalisation with the file's weights."""
     config, shape = layer.config, case.reference.shapes[keras_value]
-    weights = {n.rpartition("/")[2]: case.reference.weights[layer.weight_owner, n] for n in layer.weights}
+    weights = {n.rpartition("/")[2]: array for n, array in case.reference.weights_of(layer).items()}
     stated, eps = config.get("axis", -1), float(config.get("epsilon", 1e-3))
     axes = [int(a) for a in (stated if isinstance(stated, list | tuple) else [stated])]
     gamma, beta = weights.get("gamma", weights.get("scale", 1.0)), weights.get("beta", 0.0)
