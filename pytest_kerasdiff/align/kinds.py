@@ -24,6 +24,8 @@ ACTIVATION_LAYERS = {
     "Softmax": "softmax",
     "ThresholdedReLU": "threshold",
 }
+PROJECTED = frozenset({"MultiHeadAttention", "GroupedQueryAttention"})
+"""Attention with kernels of its own."""
 _MERGES = {
     "Add": "add",
     "Subtract": "sub",
@@ -127,8 +129,7 @@ def _separable(layer: Layer) -> list[Part]:
 
 def _attention(layer: Layer) -> list[Part]:
     # A scale, multiplied into the scores, tells neither where the operations begin nor where they end.
-    projects = layer.class_name in ("MultiHeadAttention", "GroupedQueryAttention")
-    return [("attention", "", layer.weights if projects else ())]
+    return [("attention", "", layer.weights if layer.class_name in PROJECTED else ())]
 
 
 def _rescaling(layer: Layer) -> list[Part]:

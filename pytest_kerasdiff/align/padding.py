@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from pytest_kerasdiff.align.kinds import IDENTITIES
+from pytest_kerasdiff.align.kinds import IDENTITIES, PROJECTED
 from pytest_kerasdiff.trace import Array, Layer, ReferenceTrace
 
 Read = npt.NDArray[np.bool_]
@@ -15,7 +15,7 @@ Read = npt.NDArray[np.bool_]
 
 _HEED = frozenset({"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "GlobalAveragePooling1D"})
 """Layers that leave out the steps where the mask of what they take is false."""
-_ATTENTION = frozenset({"MultiHeadAttention", "GroupedQueryAttention", "Attention"})
+_ATTENTION = PROJECTED | {"Attention"}
 """Layers that make a step of that step of the query, and of the steps of keys and values that the mask lets through."""
 _STEP_BY_STEP = IDENTITIES | {
     *("Dense", "Activation", "ReLU", "LeakyReLU", "BatchNormalization", "LayerNormalization"),

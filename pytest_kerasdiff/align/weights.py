@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from pytest_kerasdiff.align.kinds import PROJECTED
+from pytest_kerasdiff.layer import Layer
 from pytest_kerasdiff.trace import Array, CandidateTrace, ReferenceTrace
 
 Key = tuple[str, str]
@@ -93,15 +95,39 @@ def pieces(array: Array) -> Iterator[Array]:
                 yield from np.split(array, parts)
 
 
-def _by_gate(weights: Mapping[str, Array]) -> Iterator[tuple[Array, tuple[str, ...]]]:
+Part = tuple[Array, tuple[str, ...]]
+"""An array, and the names of the weights that it is made of."""
+
+
+def _parts(layer: Layer, weights: Mapping[str, Array]) -> Iterator[Part]:
+    """What a layer by hand may hold in several pieces: each gate, each head, each group apart."""
+    yield from _by_gate(weights)
+    groups = layer.config.get("groups", 1)
+    for name, array in weights.items():
+        if layer.class_name in PROJECTED:
+            yield from ((block, (name,)) for block in by_head(name, array))
+        elif isinstance(groups, int) and groups > 1 and array.shape[-1] % groups == 0:
+            yield from ((block, (name,)) for block in np.split(array, groups, -1))
+
+
+def by_head(name: str, array: Array) -> Array:
+    """A weight of an attention layer with its heads along the first axis; a vector for all heads is one head's.
+
+    Args:
+        name: ``attention_output/kernel`` is (heads, elements, dim), each other kernel (dim, heads, elements).
+        array: A kernel, or a bias (heads, elements).
+    """
+    if array.ndim == 1:
+        return array[np.newaxis]
+    return np.moveaxis(array, 1, 0) if array.ndim > 2 and "output" not in name else array
+
+
+def _by_gate(weights: Mapping[str, Array]) -> Iterator[Part]:
     """What a recurrent layer by hand may hold: its gates apart, and both kernels for [input, state] in one product.
 
     Args:
         weights: Of a layer, by name: ``kernel`` (…, in, gates · units), ``recurrent_kernel`` (…, units, gates · units),
             ``bias`` (gates · units) or (2, gates · units); of one with several cells the cell stands before the name.
-
-    Yields:
-        An array, and the names of the weights that it is made of.
     """
     for name, recurrent in weights.items():
         prefix, found, _ = name.partition("recurrent_kernel")
@@ -132,13 +158,13 @@ def known(reference: ReferenceTrace) -> dict[int, set[Key]]:
             mark = fingerprint(piece)
             if mark is not None:
                 index.setdefault(mark, set()).add(key)
-    by_gate: dict[int, set[Key]] = {}
+    parts: dict[int, set[Key]] = {}
     for layer in reference.layers:
-        for array, names in _by_gate(reference.weights_of(layer)):
+        for array, names in _parts(layer, reference.weights_of(layer)):
             mark = fingerprint(array)
             if mark is not None:
-                by_gate.setdefault(mark, set()).update((layer.weight_owner, name) for name in names)
-    return by_gate | index
+                parts.setdefault(mark, set()).update((layer.weight_owner, name) for name in names)
+    return parts | index
 
 
 class Claims:

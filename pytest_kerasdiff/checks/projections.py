@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from pytest_kerasdiff.align.weights import by_head
 from pytest_kerasdiff.checks import explain, strangers
 from pytest_kerasdiff.checks.held import COMPUTED, Found, Held
 from pytest_kerasdiff.checks.subject import Subject
@@ -54,6 +55,9 @@ def _kernel(name: str, weight: Array, subject: Subject, constants: Sequence[Held
             and (distance(holder.array, wanted).max() <= COMPUTED * np.abs(wanted).max())
         ):
             return Found("", f"{name} equal to rounding, computed from {holder.where}")
+    lost = _lost_heads(name, weight, constants)
+    if not lost:
+        return Found("", f"{name} equal, head by head")
     for holder in constants:
         for port in _pieces(holder.array, wanted):
             if words := _otherwise(name, weight, wanted, port):
@@ -61,6 +65,9 @@ def _kernel(name: str, weight: Array, subject: Subject, constants: Sequence[Held
             if port.shape == wanted.shape and (kind := rounded(wanted, port)):
                 words = f"{name}: {holder.where} is Keras's after rounding to {kind}; load the file's float32 weights"
                 return Found("weights-rounded", words, "always")
+    if len(lost) < len(by_head(name, weight)):
+        words = f"{name}: the port holds it head by head, and nowhere head {', '.join(map(str, lost))}"
+        return Found("weights-differ", f"{words}; load the file's weights")
     changed = _changed(name, wanted, constants)
     if changed is not None:
         return changed
@@ -75,6 +82,13 @@ def _kernel(name: str, weight: Array, subject: Subject, constants: Sequence[Held
         words = f"{name}: none of {where} holds it, or any like it, as before loading; use {remedy(name)}"
         return Found("weights-not-loaded", words)
     return Found("weights-differ", f"{name}: no constant of the port holds it; use {remedy(name)}")
+
+
+def _lost_heads(name: str, weight: Array, constants: Sequence[Held]) -> list[int]:
+    """The heads of a weight that the port holds nowhere as rows that a linear takes."""
+    ports = [port for holder in constants for port in _as_taken(holder)]
+    heads = enumerate(by_head(name, weight))
+    return [number for number, head in heads if all(explain.place_of(head.T, port) is None for port in ports)]
 
 
 def remedy(name: str) -> str:
@@ -139,6 +153,8 @@ def _bias(name: str, weight: Array, constants: Sequence[Held]) -> Found:
             return Found("", f"{name} equal")
     if not np.any(flat):
         return Found("", f"{name} is zero, and left out")
+    if weight.ndim > 1 and not _lost_heads(name, weight, constants):
+        return Found("", f"{name} equal, head by head")
     if name.startswith("key"):
         # Added to every key alike, it moves all scores of a query by one number, which softmax does not see.
         return Found("", f"{name} is not held, or another one; it does not change the softmax")

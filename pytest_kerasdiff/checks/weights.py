@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pytest_kerasdiff.align.kinds import inside
+from pytest_kerasdiff.align.kinds import PROJECTED, inside
 from pytest_kerasdiff.checks import concerned, explain, folding, forms, gates, projections, slots, tables
 from pytest_kerasdiff.checks.held import COMPUTED, Found, Held, held
 from pytest_kerasdiff.checks.subject import Outcome, Subject
@@ -52,7 +52,7 @@ def _compare(subject: Subject) -> Iterator[Found]:
     constants = held(subject)
     if class_name in concerned.RECURRENT:
         yield from gates.compare(subject, constants)
-    elif class_name in ("MultiHeadAttention", "GroupedQueryAttention"):
+    elif class_name in PROJECTED:
         yield from projections.compare(subject, constants)
     elif (in_slots := slots.compare(subject, constants)) is not None:
         yield from in_slots

@@ -51,6 +51,8 @@ def convolution(subject: Subject, config: Mapping[str, Any]) -> Iterator[Stated]
     depthwise = "Depthwise" in subject.layer.class_name or "Separable" in subject.layer.class_name
     groups, stated = operation.arguments.get("groups", 1), config.get("groups", 1)
     if not depthwise and isinstance(groups, int):
+        if stated > groups:  # each group may be a convolution of its own
+            groups *= sum(operations.kind(step)[0] == "conv" for step in subject.steps)
         yield _compared("groups", "groups", stated, groups, where, f"set groups={stated}")
     yield from _padding(subject, config, keras, port, before, where, "same-padding")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from pytest_kerasdiff.align.kinds import PROJECTED
 from pytest_kerasdiff.change import Change
 from pytest_kerasdiff.diagnosis import attention_layers
 from pytest_kerasdiff.diagnosis import attention_scores as scores
-from pytest_kerasdiff.diagnosis.attention_layers import ID, PLAIN, PROJECTED
+from pytest_kerasdiff.diagnosis.attention_layers import ID, PLAIN
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion
 from pytest_kerasdiff.diagnosis.reproduction import Otherwise, Port, explained, fields, of_weights
 from pytest_kerasdiff.equations.attention import Attention

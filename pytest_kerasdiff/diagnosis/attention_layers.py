@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pytest_kerasdiff.align.kinds import PROJECTED
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.equations.attention import Attention, Mask, Masks, Projection
 
 ID = "attention"
 """Id of the catalogue."""
-PROJECTED = frozenset({"MultiHeadAttention", "GroupedQueryAttention"})
 PLAIN = frozenset({"Attention", "AdditiveAttention"})
 _FILLS = ("even", "zero", "added")
 """What versions of Keras do with a query whose keys are all masked."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from pytest_kerasdiff.align.kinds import inside
+from pytest_kerasdiff.align.kinds import PROJECTED, inside
 from pytest_kerasdiff.align.weights import fingerprint
 from pytest_kerasdiff.change import Change, Edit, Here, Step
 from pytest_kerasdiff.checks import concerned, forms, projections, slots, weights
@@ -41,7 +41,7 @@ def seats(case: Case, names: Sequence[str]) -> dict[str, list[Seat]]:
         weight = case.subject.weights.get(name)
         if weight is None:
             result[name] = list(_neutral(case, name, constants))
-        elif class_name in ("MultiHeadAttention", "GroupedQueryAttention"):
+        elif class_name in PROJECTED:
             result[name] = list(_projected(case, name, free, constants))
         else:
             result[name] = list(_of_one(case, name, weight, free, class_name))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from pytest_kerasdiff.align.kinds import PROJECTED
 from pytest_kerasdiff.change import Edit, Here, Step, removed
 from pytest_kerasdiff.diagnosis import attention_layers
-from pytest_kerasdiff.diagnosis.attention_layers import ID, PLAIN, PROJECTED
+from pytest_kerasdiff.diagnosis.attention_layers import ID, PLAIN
 from pytest_kerasdiff.diagnosis.case import Case
 from pytest_kerasdiff.selftest.seed import Seed, edited, named
 

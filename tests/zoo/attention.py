@@ -445,6 +445,39 @@ def attention(**config: Any) -> Callable[[Any], Any]:
 
 
 PLAIN = attention(num_heads=2, key_dim=4)
+
+
+class Head(nn.Module):
+    """One head with its own three projections."""
+
+    def __init__(self, w: list[Tensor], number: int) -> None:
+        super().__init__()
+        q, qb, k, kb, v, vb, *_ = w
+        self.query = linear(q[:, number].T, qb[number])
+        self.key = linear(k[:, number].T, kb[number])
+        self.value = linear(v[:, number].T, vb[number])
+
+    def forward(self, x: Tensor, scale: float) -> Tensor:
+        scores: Tensor = self.query(x) @ self.key(x).transpose(1, 2) * scale
+        values: Tensor = self.value(x)
+        return torch.softmax(scores, -1) @ values
+
+
+class HeadByHead(Around):
+    """A module for each head, and one for what they give together."""
+
+    def __init__(self, w: Weights, scale: float = 0.5, turned: bool = False) -> None:
+        super().__init__(w)
+        self.heads = nn.ModuleList(Head(w["mha"], number) for number in range(2))
+        self.out, self.scale = linear(output(w["mha"][6]), w["mha"][7]), scale
+        if turned:
+            weight = next(self.heads[1].parameters())
+            weight.data = weight.data.flip(0)
+
+    def attend(self, x: Tensor) -> Any:
+        return self.out(torch.cat([head(x, self.scale) for head in self.heads], dim=-1))
+
+
 CASES = [
     Case(
         "mha_packed",
@@ -504,6 +537,15 @@ CASES = [
             "key_value": wrong(lambda w: Chunked(w, (0, 2, 1)), "mha"),
             "scale": wrong(lambda w: Chunked(w, scale=1.0), "mha"),
             "heads_first": wrong(HeadsFirst, "mha"),
+        },
+    ),
+    Case(
+        "mha_head_by_head",
+        PLAIN,
+        HeadByHead,
+        {
+            "scale_missing": wrong(lambda w: HeadByHead(w, scale=1.0), "mha"),
+            "one_head": wrong(lambda w: HeadByHead(w, turned=True), "mha"),
         },
     ),
     Case("mha_one_reshape", attention(num_heads=4, key_dim=2, use_bias=False), OneReshape),

@@ -139,6 +139,23 @@ class Grouped(nn.Module):
         return self.mix(self.three(self.two(x).relu()))
 
 
+class GroupByGroup(Grouped):
+    """A convolution for each group of the first layer."""
+
+    def __init__(self, w: Weights, exchanged: bool = False) -> None:
+        super().__init__(w)
+        groups = zip(self.two.weight.chunk(2), self.two.bias.chunk(2), strict=True)  # type: ignore[union-attr]
+        self.groups = nn.ModuleList()
+        for weight, bias in reversed(list(groups)) if exchanged else groups:
+            self.groups.append(nn.Conv2d(2, 3, 3, padding=1))
+            load(self.groups[-1], weight=weight, bias=bias)
+        del self.two
+
+    def forward(self, x: Tensor) -> Any:
+        parts = [group(part) for group, part in zip(self.groups, x.chunk(2, 1), strict=True)]
+        return self.mix(self.three(torch.cat(parts, 1).relu()))
+
+
 def conv3d(k: Any) -> Any:
     x = inputs = k.Input((7, 8, 6, 2))
     x = k.layers.Conv3D(4, 3, strides=2, padding="same", activation="relu", name="down")(x)
@@ -277,6 +294,12 @@ CASES = [
             "shuffled": wrong(lambda w: Grouped(w, shuffled=True), "two"),
             "no_groups": wrong(lambda w: Grouped(w, groups=1), "three", "three:weights"),
         },
+    ),
+    Case(
+        "conv2d_group_by_group",
+        grouped,
+        GroupByGroup,
+        {"exchanged": wrong(lambda w: GroupByGroup(w, exchanged=True), "two")},
     ),
     Case(
         "conv3d",

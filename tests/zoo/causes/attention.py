@@ -10,6 +10,8 @@ CAUSES = {
     "mha_traced:exchanged": "weights-swapped",
     "mha_exported_by_hand:scale": "attention",
     "mha_by_hand:scale_missing": "attention",
+    "mha_head_by_head:scale_missing": "attention",
+    "mha_head_by_head:one_head": "?weights-differ",
     "mha_by_hand:scale_of_all": "attention",
     "mha_by_hand:scaled_twice": "attention",
     "mha_by_hand:scale_of_no_size": "attention",

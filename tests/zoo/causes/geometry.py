@@ -29,6 +29,7 @@ CAUSES: dict[str, str] = {
     "conv2d_transpose_dilated:valid": "dilation",
     "conv2d_transpose_dilated:same": "dilation",
     "conv2d_groups:no_groups": "groups",
+    "conv2d_group_by_group:exchanged": "?weights-differ",
     "channels_first_classifier:pad_mirrored": "zero-padding-layer",
     "padded_by_writing:shifted": "zero-padding-layer",
     "zero_padding1d:mirrored": "zero-padding-layer",
