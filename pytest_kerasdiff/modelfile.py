@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -41,6 +42,7 @@ class InputSpec:
         vocabulary: Number of valid indices, where the input feeds an Embedding; else None.
         rescaling: (scale, offset) of the Rescaling layer that the input feeds; (1, 0) where there is none.
         mask: The value that marks a step as padding, where the input feeds an Embedding or a Masking layer that masks.
+        boundaries: What the Discretization layers that the input feeds tell bins apart by, as far as float32 has them.
     """
 
     name: str
@@ -49,6 +51,7 @@ class InputSpec:
     vocabulary: int | None = None
     rescaling: tuple[float, float] = (1.0, 0.0)
     mask: float | None = None
+    boundaries: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -357,6 +360,7 @@ def _inputs(model: Config) -> list[InputSpec]:
                 _vocabulary(name, layers),
                 _rescaling(name, layers),
                 _mask(name, layers),
+                _boundaries(name, layers),
             )
     order = _input_names(model)
     if order and set(order) <= set(specs):
@@ -423,6 +427,21 @@ def _mask(name: str, layers: list[Config]) -> float | None:
         return 0.0
     values = (config.get("mask_value", 0.0) for config in _fed_by(name, "Masking", layers))
     return next((float(value) for value in values if isinstance(value, int | float)), None)
+
+
+def _boundaries(name: str, layers: list[Config]) -> tuple[float, ...]:
+    # Of others it depends on the port's own rounding which side of them a number is on.
+    stated = [config.get("bin_boundaries") for config in _fed_by(name, "Discretization", layers)]
+    numbers = [b for one in stated if isinstance(one, list) for b in one if isinstance(b, int | float)]
+    return tuple(float(b) for b in numbers if _is_float32(b))
+
+
+def _is_float32(number: float) -> bool:
+    try:
+        (rounded,) = struct.unpack("f", struct.pack("f", number))
+    except (OverflowError, struct.error):
+        return False
+    return bool(rounded == number)
 
 
 _UNCHANGED = frozenset(

@@ -33,7 +33,9 @@ def draw(
 ) -> list[npt.NDArray[np.generic]]:
     """Draw one batch for every input: random, signed, non-constant; indices within the vocabulary.
 
-    The last of several samples of floats is one of several scales, or of both ends of the range stated.
+    The last of several samples of floats is one of several scales, or of both ends of the range stated. What a port is
+    easily wrong about is among them: the ends of a vocabulary, numbers on the border of two bins, steps that are
+    masked, and steps of which some features have the value that masks.
 
     Args:
         specs: The model's inputs.
@@ -57,8 +59,10 @@ def draw(
         if dtype.kind in "biu":
             limits = {"uint8": (0, 256), "int8": (-128, 128)}.get(dtype.name, (0, spec.vocabulary or 2))
             low, high = (int(v) for v in rule.range) if rule.range else limits
-            low += spec.mask is not None and not rule.range
+            low += spec.mask is not None and not rule.range and high > low + 1
             arrays.append(generator.integers(low, high, shape, dtype=np.int64).astype(dtype))
+            if spec.vocabulary is not None and not rule.range:
+                _place(arrays[-1], (low, high - 1))
         elif rule.range:
             arrays.append(generator.uniform(rule.range[0], rule.range[1], shape))
             if len(arrays[-1]) > 1:
@@ -70,10 +74,20 @@ def draw(
             # A model that begins by rescaling pixels would see a constant image: undo that.
             scale, offset = spec.rescaling
             arrays.append((array - offset) / scale)
+        ends = rule.range or (-np.inf, np.inf)
+        _place(arrays[-1], [b for b in spec.boundaries if ends[0] <= b <= ends[1]])
         if spec.mask is not None and not rule.range and len(shape) > 1 and shape[1] > 1:
+            if len(shape) > 2:  # a step with other features is not masked
+                arrays[-1][0, 0, ..., ::2] = arrays[-1][0, 1, ..., 1::2] = spec.mask
             # Padding stands at the end: the last sample has a third of its steps masked, the others none.
             arrays[-1][-1, shape[1] - max(1, shape[1] // 3) :] = spec.mask
     return arrays
+
+
+def _place(array: npt.NDArray[np.generic], numbers: Sequence[float]) -> None:
+    """Write numbers into an array, at places that divide it evenly; those that there is no room for are left out."""
+    numbers = numbers[: array.size]
+    array.reshape(-1)[np.arange(len(numbers)) * array.size // max(1, len(numbers))] = numbers
 
 
 def _of_several_scales(normal: Floats, generator: np.random.Generator) -> Floats:

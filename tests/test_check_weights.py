@@ -476,6 +476,15 @@ class TestTables:
         cause, message = self.table(port)
         assert (cause, "1 of 10 rows of p0 differ" in message) == ("embedding-row", True)
 
+    def test_one_that_is_folded_with_a_dense_layer_is_compared_row_by_row(self) -> None:
+        matrix, shift = RANDOM.standard_normal((3, 4)), RANDOM.standard_normal(4)
+        port = (self.TABLE @ matrix + shift).astype(np.float32)
+        assert self.table(port) == ("", "embeddings equal but for one matrix and a shift: p0 has a Dense in it")
+        port[7] *= 1.01
+        cause, message = self.table(port)
+        assert (cause, "but for 1 of 10 (first 7)" in message) == ("embedding-row", True)
+        assert "no constant of the port holds this table" in self.table(RANDOM.standard_normal((10, 4)))[1]
+
 
 def test_slopes_with_the_channels_first() -> None:
     slopes = RANDOM.standard_normal((2, 3, 4)).astype(np.float32)

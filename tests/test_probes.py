@@ -137,4 +137,20 @@ def test_a_masked_sequence_is_padded_at_its_end() -> None:
     assert np.array_equal(np.asarray(tokens)[1] == 0, np.arange(9) >= 6)
     steps = np.asarray(probes.draw([InputSpec("x", (None, 9, 3), "float32", mask=-1.0)], {}, 2, 0)[0])
     assert np.all(steps[1, 6:] == -1)
-    assert not np.any(steps[0] == -1)
+    assert not np.any((steps[0] == -1).all(axis=-1))
+    assert [list(step == -1) for step in steps[0, :3]] == [[True, False, True], [False, True, False], [False] * 3]
+
+
+def test_the_ends_of_a_vocabulary_are_among_few_indices() -> None:
+    for mask, low in ((None, 0), (0.0, 1)):
+        (drawn,) = probes.draw([InputSpec("x", (None, 4), "int32", vocabulary=5000, mask=mask)], {}, 2, 0)
+        assert {low, 4999} <= set(np.unique(drawn))
+    (drawn,) = probes.draw([InputSpec("x", (None, 1), "int32", vocabulary=5000)], {}, 2, 0)
+    assert drawn.ravel().tolist() == [0, 4999]
+
+
+def test_numbers_stand_on_the_border_of_two_bins() -> None:
+    spec = InputSpec("x", (None, 5), "float32", boundaries=(-1.0, 0.5, 2.0))
+    assert {-1.0, 0.5, 2.0} <= set(np.unique(probes.draw([spec], {}, 2, 0)[0]))
+    within = np.unique(probes.draw([spec], {"x": InputRule(range=(0, 1))}, 2, 0)[0])
+    assert (within.min(), 0.5 in within) == (0, True)

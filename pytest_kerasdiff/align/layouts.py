@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_kerasdiff.align import operations
+from pytest_kerasdiff.align import kinds, operations
 from pytest_kerasdiff.align.axes import (
     Axes,
     AxesError,
@@ -27,7 +27,7 @@ from pytest_kerasdiff.trace import Array, Candidate, Operation, ReferenceTrace, 
 
 _AS_KERAS = 1e-5
 _MATRIX = 3
-"""Axes of a batch of matrices: one that is transposed is told from another layout by its place in the model alone."""
+"""Axes of a batch of matrices."""
 _CHANNELS_FIRST = frozenset({"pool", "norm", "pad", "upsample"})
 """Kinds of operations that have channels first, beside convolutions."""
 
@@ -163,10 +163,9 @@ class Layouts:
         sizes, others = [_size(d) for d in mine], [_size(d) for d in theirs]
         if sizes != others and sorted(sizes) == sorted(others) and len(set(sizes)) == len(sizes):
             return [theirs[others.index(size)] for size in sizes]
-        # As what the layer takes stands, as Keras has it, and images with channels first; the first where values say
-        # nothing.
+        # As what the layer takes stands, as Keras has it, and with channels first; the first where values say nothing.
         orders = [self._order_of_inputs(keras_value, theirs), theirs]
-        if len(self.keras[keras_value]) > _MATRIX:
+        if self._has_channels(keras_value):
             orders.append([*theirs[-1:], *theirs[:-1]])
         orders = [o for n, o in enumerate(orders) if o not in orders[:n] and [_size(d) for d in o] == sizes]
         if len(orders) < 2:
@@ -237,9 +236,18 @@ class Layouts:
             if len(options) > 1 and not convolved and kind not in _CHANNELS_FIRST:
                 carried_on = self._order_of_inputs(keras_value, want)
                 options.sort(key=lambda option: list(option) != carried_on)
-            return options[self._nearest(torch_value, keras_value, options) if len(want) > _MATRIX else 0]
+            return options[self._nearest(torch_value, keras_value, options) if self._has_channels(keras_value) else 0]
         # A fault may have changed the sizes; what a convolution takes or gives has channels first all the same.
         return tuple(want[i] for i in orders[0]) if convolved else None
+
+    def _has_channels(self, keras_value: int) -> bool:
+        """Whether values may say that a Keras value has channels first in the port: an image, what a layer made of one.
+
+        A batch of matrices that is transposed is told from another layout by its place in the model alone.
+        """
+        layer = self._layers[keras_value]
+        of_kind = {kind for kind, _, _ in kinds.parts(layer)} & (_CHANNELS_FIRST | {"conv"})
+        return len(self.keras[keras_value]) > (2 if of_kind else _MATRIX)
 
     def _is_convolved(self, torch_value: int) -> bool:
         """Whether a convolution takes a value as it is."""

@@ -14,6 +14,10 @@ from pytest_kerasdiff.trace import Array
 
 _MOSTLY = 0.5
 """Share of equal rows from which a table of another length is Keras's with some rows changed."""
+_IMAGE = 1e-5
+"""Largest difference, relative to the largest element, of rows multiplied by one matrix in float32."""
+_DRAWS = 8
+"""Draws of as many rows as a matrix has; with one row in a hundred wrong, one of them has most likely none of those."""
 
 
 def compare(
@@ -91,6 +95,35 @@ def _within_another(name: str, weight: Array, constants: Sequence[Held]) -> Foun
     if equal == len(weight):
         return Found("", f"{name} equal, from row {offset} of {where}")
     if equal < _MOSTLY * len(weight):
+        for table in constants:
+            folded = _folded(name, weight, table)
+            if folded is not None:
+                return folded
         return Found("weights-differ", f"{name}: no constant of the port holds this table", "wrong")
     words = f"{name}: {len(weight) - equal} of {len(weight)} rows are missing in {where} or differ there"
     return Found("embedding-row", words, "always")
+
+
+def _folded(name: str, weight: Array, table: Held) -> Found | None:
+    """Compare rows with those of a table that is folded with a Dense: each is Keras's times one matrix, shifted.
+
+    The matrix is the one that most rows agree upon. None where the rows are no such images, or too few to tell.
+    """
+    rows, port = np.hstack([weight, np.ones((len(weight), 1))]).astype(np.float64), table.array.astype(np.float64)
+    if port.ndim != 2 or len(port) != len(rows) or len(rows) < 2 * rows.shape[1]:
+        return None
+    generator, limit = np.random.default_rng(0), _IMAGE * float(np.abs(port).max(initial=0))
+    for _ in range(_DRAWS):
+        agreeing = generator.choice(len(rows), rows.shape[1], replace=False)
+        for _ in range(2):  # few rows say roughly which others agree, and those say the matrix
+            matrix = np.linalg.lstsq(rows[agreeing], port[agreeing], rcond=None)[0]
+            off = np.abs(rows @ matrix - port).max(axis=1)
+            agreeing = np.flatnonzero(off <= 10 * float(np.median(off)))
+        wrong = np.flatnonzero(off > limit)
+        if not wrong.size:
+            return Found("", f"{name} equal but for one matrix and a shift: {table.where} has a Dense in it")
+        if len(wrong) < _MOSTLY * len(rows):
+            words = f"{name}: each row of {table.where} is Keras's times one matrix, shifted, but for {wrong.size} of"
+            words = f"{words} {len(rows)} (first {wrong[0]}); make the whole table anew"
+            return Found("embedding-row", words, "always")
+    return None

@@ -93,4 +93,34 @@ def _case(name: str, convolve: Callable[[Tensor, Tensor], Tensor]) -> Case:
     return Case(f"by_hand_{name}", block, port(), ports)
 
 
-CASES = [_case(name, way) for name, way in WAYS.items()]
+def sequence(k: Any) -> Any:
+    x = inputs = k.Input((SIZE, SIZE))
+    x = k.layers.Conv1D(SIZE, 3, padding="same", name="conv")(x)
+    x = k.layers.BatchNormalization(name="norm")(x)
+    x = k.layers.ReLU(name="relu")(x)
+    x = k.layers.GlobalAveragePooling1D(name="pool")(x)
+    return k.Model(inputs, k.layers.Dense(3, name="head")(x))
+
+
+class Sequence(nn.Module):
+    """A product with the columns of each window, steps last."""
+
+    def __init__(self, w: Weights, eps: float = 1e-3) -> None:
+        super().__init__()
+        kernel, bias = w["conv"]
+        self.columns, self.bias = nn.Parameter(kernel.permute(1, 0, 2).flatten(0, 1)), nn.Parameter(bias)
+        self.norm, self.head = nn.BatchNorm1d(SIZE, eps=eps), nn.Linear(SIZE, 3)
+        gamma, beta, mean, variance = w["norm"]
+        load(self.norm, weight=gamma, bias=beta, running_mean=mean, running_var=variance)
+        load(self.head, weight=w["head"][0].T, bias=w["head"][1])
+
+    def forward(self, x: Tensor) -> Any:
+        windows = F.unfold(x.transpose(1, 2).unsqueeze(2), (1, 3), padding=(0, 1))
+        x = (windows.transpose(1, 2) @ self.columns + self.bias).transpose(1, 2)
+        return self.head(F.relu(self.norm(x)).mean(2))
+
+
+CASES = [
+    *(_case(name, way) for name, way in WAYS.items()),
+    Case("by_hand_steps", sequence, Sequence, {"eps": wrong(lambda w: Sequence(w, 1.0), "norm", "norm:eps")}),
+]

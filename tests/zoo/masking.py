@@ -96,14 +96,17 @@ class LastStep(nn.Module):
 
 
 class Loop(nn.Module):
-    """A loop that keeps the state where a step is padding."""
+    """A loop that keeps the state where a step is padding: one of which every feature has the value that masks."""
 
-    def __init__(self, w: Weights, ignore: bool = False) -> None:
+    def __init__(
+        self, w: Weights, ignore: bool = False, mask: Callable[[Tensor], Tensor] = lambda x: (x != -1).any(dim=-1)
+    ) -> None:
         super().__init__()
         self.rnn, self.head, self.ignore = rnn(nn.GRU, w["rnn"], order=R_Z_N), linear(w["head"]), ignore
+        self.mask = mask
 
     def forward(self, x: Tensor) -> Any:
-        mask = (x != -1).any(dim=-1)
+        mask = self.mask(x)
         h = torch.zeros(1, x.shape[0], 4)
         for t in range(x.shape[1]):
             _, new = self.rnn(x[:, t : t + 1], h)
@@ -131,14 +134,14 @@ class PackedSteps(nn.Module):
 class Mean(nn.Module):
     """The mean over the words, without the padding."""
 
-    def __init__(self, w: Weights, ignore: bool = False, counted: bool = False) -> None:
+    def __init__(self, w: Weights, ignore: bool = False, counted: bool = False, padding: int = 0) -> None:
         super().__init__()
         self.words, self.head = table(w["words"]), linear(w["head"])
-        self.ignore, self.counted = ignore, counted
+        self.ignore, self.counted, self.padding = ignore, counted, padding
 
     def forward(self, tokens: Tensor) -> Any:
         x = self.words(tokens)
-        mask = (tokens != 0).unsqueeze(-1).to(x.dtype)
+        mask = (tokens > self.padding).unsqueeze(-1).to(x.dtype)
         if self.counted:
             return self.head((x * mask).mean(1))
         return self.head(x.mean(1) if self.ignore else (x * mask).sum(1) / mask.sum(1))
@@ -190,7 +193,12 @@ CASES = [
         masked(gru),
         Loop,
         # Nothing of the port knows of padding: it lacks what the one layer does, and what the other does with it.
-        {"ignored": wrong(lambda w: Loop(w, ignore=True), "masking rnn")},
+        {
+            "ignored": wrong(lambda w: Loop(w, ignore=True), "masking rnn"),
+            "first_feature": wrong(lambda w: Loop(w, mask=lambda x: x[..., 0] != -1), "masking rnn"),
+            "last_feature": wrong(lambda w: Loop(w, mask=lambda x: x[..., -1] != -1), "masking rnn"),
+            "all_features": wrong(lambda w: Loop(w, mask=lambda x: (x != -1).all(dim=-1)), "masking rnn"),
+        },
         declared=frozenset({"masking"}),
     ),
     Case(
@@ -200,6 +208,8 @@ CASES = [
         {
             "ignored": wrong(lambda w: Mean(w, ignore=True), "pool"),
             "counted": wrong(lambda w: Mean(w, counted=True), "pool"),
+            # What the sum is divided by is computed between the two.
+            "first_word": wrong(lambda w: Mean(w, padding=1), "pool head"),
         },
     ),
 ]

@@ -107,6 +107,7 @@ CASES = [
         {
             "edge": wrong(buckets(-0.5, 0.05, 0.75), "prepare", "prepare:hyper"),
             "one_lost": wrong(buckets(-0.5, 0.75), "prepare", "prepare:hyper"),
+            "border_below": wrong(buckets(-0.5, 0.0, 0.75, right=False), "prepare", "prepare:hyper"),
         },
     ),
     Case(
