@@ -116,7 +116,14 @@ class Recording:
     def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one operation and record it."""
         if stacks.is_stack(func, args):
-            return stacks.run(func, args, lambda func, args: self.operation(func, args, {}))
+            return stacks.run(func, args, self._call)
+        made = self._one(func, args, kwargs)
+        return stacks.apart(made, self._call) if stacks.has_two_directions(func, args) else made
+
+    def _call(self, func: Any, args: tuple[Any, ...]) -> Any:
+        return self.operation(func, args, {})
+
+    def _one(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = pytree.tree_map(self._argument, (args, kwargs))
         op = func._schema.name.split("::")[-1]
         # Reading may add steps (see _current), and a write destroys what memory held: both come before the call.

@@ -1,4 +1,4 @@
-"""Recurrent operations of several layers as one operation for each layer, so that each Keras layer has its own."""
+"""Recurrent operations as Keras has them: one for each layer, and the states of two directions apart."""
 
 from __future__ import annotations
 
@@ -19,10 +19,20 @@ def is_stack(func: Any, args: Sequence[Any]) -> bool:
 
     Packed sequences are left as they are: what a layer gives of them is no value of Keras's.
     """
-    if func._schema.name not in _RECURRENT or func._overloadname != "input":
-        return False
-    named = _named(func, args)
-    return int(named["num_layers"]) > 1 and not (named["train"] and named["dropout"])
+    named = _named(func, args) if _is_recurrent(func) else {}
+    return int(named.get("num_layers", 1)) > 1 and not (named["train"] and named["dropout"])
+
+
+def has_two_directions(func: Any, args: Sequence[Any]) -> bool:
+    """Whether an operation is a recurrent one of one layer that gives the states of two directions as one value."""
+    named = _named(func, args) if _is_recurrent(func) else {}
+    return bool(named.get("bidirectional")) and int(named["num_layers"]) == 1
+
+
+def apart(outputs: Sequence[torch.Tensor], call: Call) -> tuple[torch.Tensor, ...]:
+    """The outputs of one with two directions, whose states, (2, batch, units), were a value for each direction."""
+    data, *ends = outputs
+    return (data, *(call(_aten.stack.default, (list(call(_aten.unbind.int, (end, 0))), 0)) for end in ends))
 
 
 def run(func: Any, args: Sequence[Any], call: Call) -> tuple[torch.Tensor, ...]:
@@ -44,6 +54,10 @@ def run(func: Any, args: Sequence[Any], call: Call) -> tuple[torch.Tensor, ...]:
         data, *end = call(func, (data, *list(own.values())[1:]))
         ends.append(end)
     return (data, *(call(_aten.cat.default, (list(part), 0)) for part in zip(*ends, strict=True)))
+
+
+def _is_recurrent(func: Any) -> bool:
+    return func._schema.name in _RECURRENT and func._overloadname == "input"
 
 
 def _named(func: Any, args: Sequence[Any]) -> dict[str, Any]:

@@ -141,6 +141,27 @@ class Translation(nn.Module):
         return self.head(out)
 
 
+def both_states(k: Any) -> Any:
+    inputs = k.Input((7, 5))
+    layer = k.layers.Bidirectional(k.layers.GRU(4, return_sequences=True, return_state=True), name="rnn")
+    steps, forward, backward = layer(inputs)
+    states = k.layers.Concatenate(name="states")([forward, backward])
+    return k.Model(inputs, [k.layers.Dense(3, name="each")(steps), k.layers.Dense(2, name="head")(states)])
+
+
+class Flattened(nn.Module):
+    """The states of both directions joined by a movement of the one value that torch gives."""
+
+    def __init__(self, w: Weights, order: Sequence[int] = R_Z_N) -> None:
+        super().__init__()
+        self.rnn = rnn(nn.GRU, *halves(w["rnn"]), bidirectional=True, order=order)
+        self.each, self.head = linear(w["each"]), linear(w["head"])
+
+    def forward(self, x: Tensor) -> Any:
+        steps, states = self.rnn(x)
+        return self.each(steps), self.head(states.transpose(0, 1).flatten(1))
+
+
 CASES = [
     Case(
         "bidirectional_unlike",
@@ -156,6 +177,12 @@ CASES = [
             "exchanged": wrong(lambda w: Translation(w, exchanged=True), "encoder"),
             "gate_order": wrong(lambda w: Translation(w, order=(0, 1, 3, 2)), "encoder"),
         },
+    ),
+    Case(
+        "bidirectional_states_flattened",
+        both_states,
+        Flattened,
+        {"gate_order": wrong(lambda w: Flattened(w, (0, 1, 2)), "rnn")},
     ),
     Case(
         "bidirectional_sequences",

@@ -32,6 +32,7 @@ CAUSES: dict[str, str] = {
     "rnn_of_lstm_cell:gate_order": "lstm-gate-order",
     "lstm_gates_of_input_and_state:gate_order": "lstm-gate-order",
     "lstm_gates_of_input_and_state:one_gate": "?weights-differ",
+    "bidirectional_states_flattened:gate_order": "gru-gate-order",
     "lstm_gates_apart:gate_order": "lstm-gate-order",
     "lstm_gates_apart:one_gate": "?weights-differ",
     "lstm_gates_of_two_directions:swapped": "bidirectional-order",
