@@ -222,6 +222,10 @@ class Run:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            # What it was writing aside when it was ended, or when HDF5 crashed on a full disk.
+            with contextlib.suppress(OSError):
+                for left in self._cache.glob(f".*.{process.pid}") if self._cache is not None else ():
+                    left.unlink()
         for log in self._logs.values():
             log.close()
         self._temporary.remove()
