@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import re
 import struct
 import zipfile
@@ -441,7 +442,7 @@ def _is_float32(number: float) -> bool:
         (rounded,) = struct.unpack("f", struct.pack("f", number))
     except (OverflowError, struct.error):
         return False
-    return bool(rounded == number)
+    return bool(rounded == number) and math.isfinite(number)
 
 
 _UNCHANGED = frozenset(

@@ -77,7 +77,7 @@ def draw(
         ends = rule.range or (-np.inf, np.inf)
         _place(arrays[-1], [b for b in spec.boundaries if ends[0] <= b <= ends[1]])
         if spec.mask is not None and not rule.range and len(shape) > 1 and shape[1] > 1:
-            if len(shape) > 2:  # a step with other features is not masked
+            if len(shape) > 2 and shape[-1] > 1:  # a step with other features is not masked
                 arrays[-1][0, 0, ..., ::2] = arrays[-1][0, 1, ..., 1::2] = spec.mask
             # Padding stands at the end: the last sample has a third of its steps masked, the others none.
             arrays[-1][-1, shape[1] - max(1, shape[1] // 3) :] = spec.mask

@@ -155,6 +155,16 @@ def test_the_vocabulary_of_an_input_is_that_of_its_smallest_embedding() -> None:
     assert (tokens.vocabulary, numbers.vocabulary) == (50, None)
 
 
+def test_the_boundaries_of_an_input_are_those_of_its_bins_that_float32_has() -> None:
+    layers = [
+        layer("InputLayer", "x", None, batch_shape=[None, 2], dtype="float32"),
+        layer("Discretization", "bins", "x", bin_boundaries=[-1, 0.1, 0.5, 1e300, float("inf"), "2"]),
+        layer("Discretization", "none", "x", bin_boundaries=None),
+    ]
+    (spec,) = of(functional(layers, "bins")).inputs()
+    assert spec.boundaries == (-1.0, 0.5)
+
+
 @pytest.mark.parametrize(
     "config",
     [{}, {"config": None}, {"config": {"layers": []}}, {"config": {}}, {"config": {"layers": [3, "x"]}}],

@@ -138,6 +138,8 @@ def test_a_masked_sequence_is_padded_at_its_end() -> None:
     steps = np.asarray(probes.draw([InputSpec("x", (None, 9, 3), "float32", mask=-1.0)], {}, 2, 0)[0])
     assert np.all(steps[1, 6:] == -1)
     assert not np.any((steps[0] == -1).all(axis=-1))
+    (one,) = probes.draw([InputSpec("x", (None, 9, 1), "float32", mask=-1.0)], {}, 2, 0)
+    assert not np.any(np.asarray(one)[0] == -1)
     assert [list(step == -1) for step in steps[0, :3]] == [[True, False, True], [False, True, False], [False] * 3]
 
 

@@ -102,11 +102,11 @@ Part = tuple[Array, tuple[str, ...]]
 def _parts(layer: Layer, weights: Mapping[str, Array]) -> Iterator[Part]:
     """What a layer by hand may hold in several pieces: each gate, each head, each group apart."""
     yield from _by_gate(weights)
-    groups = layer.config.get("groups", 1)
+    groups = layer.config.get("groups") if "Conv" in layer.class_name else None
     for name, array in weights.items():
         if layer.class_name in PROJECTED:
             yield from ((block, (name,)) for block in by_head(name, array))
-        elif isinstance(groups, int) and groups > 1 and array.shape[-1] % groups == 0:
+        elif isinstance(groups, int) and groups > 1 and array.ndim and array.shape[-1] % groups == 0:
             yield from ((block, (name,)) for block in np.split(array, groups, -1))
 
 
