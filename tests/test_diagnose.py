@@ -14,7 +14,7 @@ from pytest_kerasdiff.diagnosis import diagnose, entrance, registry
 from pytest_kerasdiff.diagnosis.case import Case, Suspicion, Way
 from pytest_kerasdiff.diagnosis.found import Cause, Diagnosis
 from pytest_kerasdiff.judge import Judge
-from pytest_kerasdiff.trace import Value
+from pytest_kerasdiff.trace import ReferenceTrace, Value
 from tests.test_judge import A, B, C, judge
 from tests.toys import ToyCandidate, ToyReference
 
@@ -34,7 +34,14 @@ def diagnosed(
     reference = toy.trace(toy.dense("c", toy.dense("b", toy.dense("a", 0, *A), *B), *C))
     port = ToyCandidate(x)
     value = port.linear("b", port.linear("a", Value(0), *A), kernel, bias)
-    made = judge(reference, port.returns(port.linear("c", value, *C)))
+    return of(monkeypatch, suspect, reference, port.returns(port.linear("c", value, *C)))
+
+
+def of(
+    monkeypatch: pytest.MonkeyPatch, suspect: Suspect, reference: ReferenceTrace, candidate: ToyCandidate
+) -> Diagnosis:
+    """The diagnosis of a port with one detector."""
+    made = judge(reference, candidate)
     monkeypatch.setattr(registry, "DETECTORS", (registry.Detector(("x",), lambda case: True, suspect),))
     results = checks.run(reference, made.candidate, made.alignment, made.verdicts, None)
     # What the checks say is left out, so that the detector alone speaks.
@@ -210,6 +217,29 @@ def test_a_cause_that_makes_the_whole_model_worse_is_not_confirmed(monkeypatch: 
     found = diagnosed(monkeypatch, suspect, kernel=B[0].T)
     assert [(c.id, c.confirmed) for c in of_b(found)] == [("dense-transposed", False)]
     assert "at least one of them is not the cause" in found.notes[0]
+
+
+def test_what_makes_a_right_output_wrong_is_not_confirmed_though_another_fault_is_not_explained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The port doubles what a gives, and halves it in b: both differ, and the model is right."""
+    toy = ToyReference(x=X)
+    reference = toy.trace(toy.dense("c", toy.dense("b", toy.dense("a", 0, *A), *B), *C))
+    port = ToyCandidate(X)
+    value = port.linear("b", port.linear("a", Value(0), 2 * A[0], 2 * A[1]), B[0] / 2, B[1])
+
+    def suspect(case: Case) -> Iterator[Suspicion]:
+        if case.layer.name == "b":
+            yield Suspicion("weights-differ", "halved", "load it", sets(case, "weight", B[0].T))
+
+    found = of(monkeypatch, suspect, reference, port.returns(port.linear("c", value, *C)))
+    assert [(c.id, c.confirmed) for c in found.causes[2]] == [("weights-differ", False)]
+    assert "at least one of them is not the cause" in found.notes[0]
+    assert found.repaired is not None
+    before, after = found.repaired
+    assert before is not None
+    assert after is not None
+    assert before < 1e-6 < 1e-1 < after
 
 
 @pytest.mark.parametrize(("seconds", "tried"), [(60.0, 1), (-1.0, 0)])

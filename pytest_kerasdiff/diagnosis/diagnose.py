@@ -87,13 +87,19 @@ def diagnose(
         before, after = _whole(judge, change, entrance.port if entrance is not None else judge)
         found.repaired = _largest(before), None if after is None else _largest(after)
         if after is None or not all(error.passes for error in after):
-            _doubt(found, judge)
+            _doubt(found, judge, all(error.passes for error in before))
     return found
 
 
-def _doubt(found: Diagnosis, judge: Judge) -> None:
-    """Take back what was confirmed, layer by layer, where the whole model does not agree."""
-    explained = all(
+def _doubt(found: Diagnosis, judge: Judge, is_right: bool) -> None:
+    """Take back what was confirmed, layer by layer, where the whole model does not agree.
+
+    Args:
+        found: What was found.
+        judge: The judgement.
+        is_right: The model's outputs are Keras's as they are; no cause can be undone in it then and make it worse.
+    """
+    explained = is_right or all(
         any(cause.confirmed for cause in found.causes.get(position, ()))
         for position, verdict in enumerate(judge.verdicts)
         if verdict.status == "fault"
