@@ -140,6 +140,12 @@ class TestOutputs:
         assert found.cause == ("softmax" if words else "")
         assert words in found.message
 
+    def test_numbers_between_0_and_1_are_a_kind_where_keras_has_a_function_that_makes_them(self) -> None:
+        one = [(2 * INSIDE, INSIDE)]
+        assert outputs.check(whole(outputs=one)).cause == ""
+        found = outputs.check(whole(config={"activation": "sigmoid"}, outputs=one))
+        assert (found.cause, "between 0 and 1 in Keras" in found.message) == ("softmax", True)
+
     def test_an_output_that_does_not_depend_on_the_input_is_said(self) -> None:
         assert "does not depend on the input" in outputs.check(whole(outputs=[(None, LOGITS)])).message
 

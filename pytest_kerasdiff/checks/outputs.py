@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_kerasdiff.align.alignment import order_of_outputs
+from pytest_kerasdiff.align.kinds import activation_of
 from pytest_kerasdiff.checks.subject import Outcome, Whole
 from pytest_kerasdiff.trace import Array
 
 Floats = npt.NDArray[np.float64]
+_BOUNDED = frozenset({"sigmoid", "hard_sigmoid", "softmax", "sparsemax"})
 _CLOSE = 1e-6
 """How near to 1 rows of probabilities add up, and how near two functions of the same logits are."""
 
@@ -37,10 +39,18 @@ def check(whole: Whole) -> Outcome:
             alike = kind(port) == kind(keras)
             both = [_range(array) if alike else _words(array) for array in (port, keras)]
             return Outcome("softmax", f"{name}: {relation}; {both[0]} in the port, {both[1]} in Keras")
-        if kind(port) != kind(keras):
+        kinds = {kind(port), kind(keras)}
+        by_chance = kinds == {"between 0 and 1", "unbounded"} and not _is_bounded(whole, number)
+        if len(kinds) > 1 and not by_chance:
             return Outcome("softmax", f"{name}: {_words(port)} in the port, {_words(keras)} in Keras")
         words.append(f"{name}: {_words(keras)} on both sides")
     return Outcome("", "; ".join(words))
+
+
+def _is_bounded(whole: Whole, number: int) -> bool:
+    """Whether the function that an output of Keras ends in gives numbers between 0 and 1 whatever it takes."""
+    layer = whole.reference.layers[whole.reference.giver[whole.reference.outputs[number]]]
+    return activation_of(layer.class_name, layer.config) in _BOUNDED
 
 
 def _in_another_order(whole: Whole) -> str:
