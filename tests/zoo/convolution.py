@@ -144,9 +144,10 @@ class GroupByGroup(Grouped):
 
     def __init__(self, w: Weights, exchanged: bool = False) -> None:
         super().__init__(w)
-        groups = zip(self.two.weight.chunk(2), self.two.bias.chunk(2), strict=True)  # type: ignore[union-attr]
+        kernel, whole_bias = w["two"]
+        groups = list(zip(kernel.permute(3, 2, 0, 1).chunk(2), whole_bias.chunk(2), strict=True))
         self.groups = nn.ModuleList()
-        for weight, bias in reversed(list(groups)) if exchanged else groups:
+        for weight, bias in groups[:: -1 if exchanged else 1]:
             self.groups.append(nn.Conv2d(2, 3, 3, padding=1))
             load(self.groups[-1], weight=weight, bias=bias)
         del self.two
