@@ -142,7 +142,11 @@ def shrink(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
     """Remove what was used longest ago until the rest is within the limit, and what a killed process has begun."""
     now, total = time.time(), 0
     entries = []
-    for path in folder.iterdir():
+    try:
+        found = list(folder.iterdir())
+    except FileNotFoundError:  # somebody cleared the cache meanwhile
+        return
+    for path in found:
         with contextlib.suppress(OSError):
             if path.suffix == ".h5" or path.name.startswith("."):
                 further = child.further_of(path)

@@ -252,6 +252,11 @@ def test_what_may_be_in_use_stays(tmp_path: Path) -> None:
     assert (tmp_path / "new.h5").exists()
 
 
+def test_a_cache_that_was_cleared_meanwhile_need_not_shrink(tmp_path: Path) -> None:
+    cache.shrink(tmp_path / "gone")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.promise("a damaged cache, or one that two runs share, is never believed wrongly")
 def test_what_a_killed_process_has_begun_is_removed(tmp_path: Path) -> None:
     begun = tmp_path / ".abc.h5.4711"
