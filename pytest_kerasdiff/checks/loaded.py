@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -23,7 +23,8 @@ def check(whole: Whole) -> Outcome:
     What a layer holds in another form (folded, packed) is proved by its activations. So only in layers at fault is a
     parameter that holds no weight of the file called unmatched.
     """
-    found = [*_shared(whole), *_unmatched(whole), *_missing(whole)]
+    index = by_content.known(whole.reference) if any(True for _ in _wrong(whole)) else {}
+    found = [*_shared(whole), *_unmatched(whole, index), *_missing(whole, index)]
     spare = {*whole.facts.buffers, *whole.stated.declared}
     idle = [name for name in unused(whole.candidate) if name not in spare]
     if idle:
@@ -44,7 +45,7 @@ def _wrong(whole: Whole) -> Iterator[int]:
             yield position
 
 
-def _unmatched(whole: Whole) -> Iterator[tuple[str, str]]:
+def _unmatched(whole: Whole, index: Mapping[int, set[by_content.Key]]) -> Iterator[tuple[str, str]]:
     """Parameters of wrong layers that hold nothing of the file."""
     wrong = {whole.reference.layers[p].weight_owner for p in _wrong(whole) if whole.reference.layers[p].weights}
     if not wrong:
@@ -52,7 +53,7 @@ def _unmatched(whole: Whole) -> Iterator[tuple[str, str]]:
     users = layers_of(whole)
     weights = whole.reference.weights.values()
     known = {mark for array in weights for mark in by_content.fingerprints_of_pieces(array)} - {None}
-    known |= by_content.known(whole.reference).keys()
+    known |= index.keys()
     for name, array in whole.candidate.parameters.items():
         if not users[name] or not users[name] <= wrong or array.dtype.kind != "f" or array.size < 2:
             continue
@@ -137,7 +138,7 @@ def _shared(whole: Whole) -> Iterator[tuple[str, str]]:
             )
 
 
-def _missing(whole: Whole) -> Iterator[tuple[str, str]]:
+def _missing(whole: Whole, index: Mapping[int, set[by_content.Key]]) -> Iterator[tuple[str, str]]:
     """Weights of wrong layers that no parameter of the port holds, in any order."""
     wrong = list(_wrong(whole))
     if not wrong:
@@ -146,7 +147,7 @@ def _missing(whole: Whole) -> Iterator[tuple[str, str]]:
     marks = {
         mark for array in arrays if array.dtype.kind == "f" for mark in by_content.fingerprints_of_pieces(array)
     } - {None}
-    held = {key for mark, keys in by_content.known(whole.reference).items() if mark in marks for key in keys}
+    held = {key for mark, keys in index.items() if mark in marks for key in keys}
     for position in wrong:
         layer = whole.reference.layers[position]
         names = [
